@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from foreman import clock
+
+
+def test_now_counts_milliseconds_since_the_epoch() -> None:
+    """Not seconds, not microseconds: every stored moment depends on it."""
+    before = time.time() * 1000
+    assert before - 1 <= clock.now() <= time.time() * 1000
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2, 1.0])
+def test_jitter_stays_within_its_spread(spread: float) -> None:
+    """A retry comes neither earlier nor later than the settings allow."""
+    factors = [clock.jitter(spread) for _ in range(1000)]
+    assert 1 - spread <= min(factors) <= max(factors) <= 1 + spread
+
+
+def test_ids_are_ulids_that_sort_by_time() -> None:
+    """Newest-first listing is keyset paging over ids."""
+    first = clock.new_id()
+    start = clock.now()
+    while clock.now() == start:
+        pass
+    second = clock.new_id()
+    assert re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", first)
+    assert first < second
+
+
+def test_monotonic_never_steps_back() -> None:
+    """Deadlines are counted with it."""
+    readings = [clock.monotonic() for _ in range(100)]
+    assert readings == sorted(readings)
