@@ -5,8 +5,10 @@ A socket timeout bounds one read, not a call: a peer that sends a byte now and t
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -59,6 +61,12 @@ class Watchdog:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
+        self._reset()
+        after_fork = weakref.WeakMethod(self._reset)
+        os.register_at_fork(after_in_child=lambda: (reset := after_fork()) and reset())
+
+    def _reset(self) -> None:
+        """Begin anew. A forked child has no thread, perhaps a lock held for ever, and watches that are its parent's."""
         self._changed = threading.Condition()
         self._watches: set[Watch] = set()
         self._thread: threading.Thread | None = None
@@ -71,17 +79,12 @@ class Watchdog:
         """
         watch = Watch(self, socket.fromfd(sock.fileno(), sock.family, sock.type), deadline_monotonic)
         with self._changed:
-            self._ensure_thread()
             self._watches.add(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                self._thread.start()
             self._changed.notify()
         return watch
-
-    def _ensure_thread(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._watches.clear()  # after a fork they are the parent's, and shutting them down would end its calls
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-        self._thread.start()
 
     def _run(self) -> None:
         with self._changed:
