@@ -115,9 +115,19 @@ class Claim:
     job: Job
     payload: bytes
     token: int
-    #: Worker losses and unreachable waits so far: what the next delay is computed from.
-    losses: int = 0
-    waits: int = 0
+    #: Runs of this job that died with their worker: they are part of ``job.attempt`` and use up no attempt.
+    losses: int
+    #: Tries that the upstream did not take, of this job and (in a row) of all jobs: the next delay grows with them.
+    waits: int
+    upstream_failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoClaim:
+    """Why there is nothing to run now: slots are full, no job is ready, or the upstream is left alone for a while."""
+
+    #: The upstream is not called before this moment; ``None`` if that is not the reason.
+    held_until: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,11 @@ class State(StrEnum):
     #: The job will not complete; ``error.code`` says why. Moved in by whichever service finds out.
     FAILED = "failed"
 
+    @property
+    def rank(self) -> int:
+        """How far along a state is; a job's rank never falls."""
+        return list(State).index(self)
+
 
 class Cause(StrEnum):
     """Why a job failed: ``error.code``, contract section 3."""

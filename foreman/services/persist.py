@@ -1,0 +1,45 @@
+"""Makes a job ``done``: its completion, committed already, is put where it is kept, and only then announced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foreman import clock, logs
+from foreman.queue import messages
+
+if TYPE_CHECKING:
+    from foreman.queue.messages import Messenger
+    from foreman.store.artifacts import Artifacts
+    from foreman.store.objects import Objects
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Persister:
+    """What the actor ``persist`` does. Artifacts up to ``row_limit_b`` bytes stay in their row."""
+
+    artifacts: Artifacts
+    objects: Objects
+    messenger: Messenger
+    row_limit_b: int
+
+    def persist(self, job_id: str) -> None:
+        """Store the job's completion and end the job; nothing to do if that has happened.
+
+        Raises:
+            ArtifactStoreUnavailable, StoreUnavailable: the job stays ``working``; call again, the model is not run again.
+        """
+        artifact = self.artifacts.unstored(job_id)
+        if artifact is None or artifact.data is None:
+            return
+        location = None
+        if artifact.size_b > self.row_limit_b:
+            location = self.objects.put(job_id, artifact.name, artifact.data)
+        job = self.artifacts.stored(artifact, location, clock.now())
+        if job is None:
+            return
+        log.info("job done", job_id=job_id, size_b=artifact.size_b, attempt=job.attempt)
+        if job.webhook is not None:
+            self.messenger.send(messages.deliver(job_id))

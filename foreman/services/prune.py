@@ -1,0 +1,60 @@
+"""Takes jobs away when their time is over, in small batches, with the bytes their artifacts have elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foreman import clock, logs
+from foreman.domain.lifecycle import TERMINAL
+from foreman.errors import JobNotTerminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foreman.store.jobs import Jobs
+    from foreman.store.objects import Objects
+    from foreman.store.pruning import Pruning
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruner:
+    """What the periodic actor ``prune`` and ``DELETE /jobs/{id}`` do."""
+
+    pruning: Pruning
+    jobs: Jobs
+    objects: Objects
+    batch: int
+    tombstone_ttl_s: int
+
+    def prune(self) -> int:
+        """Remove every job that is over; returns how many. Each batch is committed by itself."""
+        removed = 0
+        while job_ids := self.pruning.expired(clock.now(), self.batch):
+            gone = self._remove(job_ids, announcing=False)
+            removed += gone
+            if not gone:
+                break
+        while self.pruning.forget(clock.now() - self.tombstone_ttl_s * 1000, self.batch) == self.batch:
+            pass
+        if removed:
+            log.info("pruned", jobs=removed)
+        return removed
+
+    def delete(self, job_id: str) -> None:
+        """Remove one terminal job now.
+
+        Raises:
+            JobNotFound, JobGone: it is not there.
+            JobNotTerminal: it is live.
+        """
+        if self.jobs.get(job_id).state not in TERMINAL:
+            raise JobNotTerminal(job_id)
+        self._remove([job_id], announcing=True)
+
+    def _remove(self, job_ids: Sequence[str], *, announcing: bool) -> int:
+        # The bytes go first: after a crash in between, the job is still there and is pruned again.
+        self.objects.delete(self.pruning.locations(job_ids))
+        return self.pruning.remove(job_ids, clock.now(), announcing=announcing)

@@ -1,0 +1,182 @@
+"""Runs jobs: one permit, at most one job, from the claim to the record of what came of it.
+
+The upstream is connected to before the job leaves ``queued``, so an upstream that is away leaves every job where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from foreman import clock, logs
+from foreman.domain import attempts
+from foreman.domain.backoff import retry_delay_s
+from foreman.domain.completion import Completion
+from foreman.domain.fault import Fault
+from foreman.domain.job import Artifact, Claim, JobFailure, NoClaim
+from foreman.domain.lifecycle import State
+from foreman.errors import StaleLease, StoreUnavailable
+from foreman.net.upstream import Aborted
+from foreman.queue import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foreman.net.upstream import Call, Upstream
+    from foreman.queue.messages import Messenger
+    from foreman.services.leases import Held, LeaseKeeper
+    from foreman.store.claims import Claims
+
+log = logs.get_logger(__name__)
+
+Outcome = Completion | Fault | Aborted
+T = TypeVar("T")
+
+#: Seconds between tries to record the end of a run while the database is away, and for how long: a restart of
+#: PostgreSQL takes less, and a completion that took minutes must not be lost to it.
+RECORD_PAUSE_S = 0.5
+RECORD_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to wait between runs, and how many there are when the submitter did not say."""
+
+    first_s: float
+    max_s: float
+    spread: float
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What the actor ``run`` does."""
+
+    claims: Claims
+    upstream: Upstream
+    leases: LeaseKeeper
+    messenger: Messenger
+    policy: RetryPolicy
+
+    def run(self) -> float | None:
+        """Use a permit: claim the best job, run it, record the outcome.
+
+        Returns the seconds after which the permit should come back because the job must be tried again; None if it is
+        used up. When no slot is free it is used up too: whoever frees one looks once more.
+        """
+        claim = self.claims.claim(clock.now())
+        if isinstance(claim, NoClaim):
+            return None
+        try:
+            outcome, held = self._execute(claim)
+            delay_s = self._record(claim, outcome, held)
+        except StaleLease:
+            log.warning("run given up: the claim is somebody else's", job_id=claim.job.id, attempt=claim.job.attempt)
+            delay_s = None
+        self._look_once_more()
+        return delay_s
+
+    def _execute(self, claim: Claim) -> tuple[Outcome, Held]:
+        with self.leases.keep(claim) as held:
+            call = self.upstream.connect()
+            if isinstance(call, Fault):
+                return call, held
+            with call:
+                held.cut = call.abort
+                return self._converse(claim, call), held
+
+    def _converse(self, claim: Claim, call: Call) -> Outcome:
+        limits = claim.job.limits
+        self._begin(claim, State.LOADING)
+        fault = call.load(claim.payload, timeout_s=limits.load_timeout_s)
+        if fault is not None:
+            return fault
+        self._begin(claim, State.WORKING)
+        return call.chat(claim.payload, exec_timeout_s=limits.exec_timeout_s, stall_timeout_s=limits.stall_timeout_s)
+
+    def _begin(self, claim: Claim, state: State) -> None:
+        job = self.claims.begin(claim, state, clock.now())
+        if job is not None and job.webhook is not None:
+            self.messenger.send(messages.deliver(job.id))
+
+    def _record(self, claim: Claim, outcome: Outcome, held: Held) -> float | None:
+        if claim.upstream_failures and (not isinstance(outcome, Fault) or outcome.began):
+            _insist(self.claims.release)
+        match outcome:
+            case Completion():
+                _insist(lambda: self._complete(claim, outcome))
+                return None
+            case Aborted():
+                return _insist(lambda: self._hand_back(claim, held))
+            case Fault():
+                return _insist(lambda: self._after_fault(claim, outcome))
+
+    def _complete(self, claim: Claim, completion: Completion) -> None:
+        artifact = Artifact(
+            job_id=claim.job.id,
+            name="completion",
+            content_type="application/json",
+            size_b=len(completion.body),
+            sha256=hashlib.sha256(completion.body).hexdigest(),
+            data=completion.body,
+        )
+        self.claims.complete(claim, artifact, completion.stats, clock.now())
+        self.messenger.send(messages.persist(claim.job.id))
+
+    def _hand_back(self, claim: Claim, held: Held) -> None:
+        if held.lost:
+            raise StaleLease(claim.job.id)
+        log.info("run handed back: this process is stopping", job_id=claim.job.id)
+        self.claims.retry(claim, clock.now(), counted=False)
+
+    def _after_fault(self, claim: Claim, fault: Fault) -> float | None:
+        runs = claim.job.attempt - claim.losses
+        limit = claim.job.limits.max_attempts
+        step = attempts.after_fault(
+            fault, runs=runs, max_attempts=limit, default_max_attempts=self.policy.max_attempts
+        )
+        if isinstance(step, JobFailure):
+            self._fail(claim, step)
+            return None
+        delay_s = self._delay_s(runs if fault.began else claim.upstream_failures + 1)
+        log.info(
+            "run failed, the job will be tried again",
+            job_id=claim.job.id,
+            attempt=claim.job.attempt,
+            code=str(fault.cause),
+            delay_s=round(delay_s, 3),
+        )
+        ready_at = clock.now() + round(delay_s * 1000)
+        if not fault.began:
+            self.claims.hold(ready_at)
+        self.claims.retry(claim, ready_at, counted=step.counted)
+        return delay_s
+
+    def _fail(self, claim: Claim, failure: JobFailure) -> None:
+        job = self.claims.fail(claim, failure, clock.now())
+        log.info("job failed", job_id=claim.job.id, code=str(failure.code), attempt=claim.job.attempt)
+        if job is not None and job.webhook is not None:
+            self.messenger.send(messages.deliver(job.id))
+
+    def _delay_s(self, n: int) -> float:
+        policy = self.policy
+        return retry_delay_s(n, first_s=policy.first_s, max_s=policy.max_s, jitter=clock.jitter(policy.spread))
+
+    def _look_once_more(self) -> None:
+        """The slot is free again, and its permit may have been used up while it was not."""
+        for job_id in self.claims.ready(clock.now(), 1):
+            self.messenger.send(messages.run(job_id))
+
+
+def _insist(record: Callable[[], T]) -> T:
+    """``record()``, again and again while the database is away."""
+    deadline = clock.monotonic() + RECORD_PATIENCE_S
+    while True:
+        try:
+            return record()
+        except StoreUnavailable:
+            if clock.monotonic() > deadline:
+                raise
+            time.sleep(RECORD_PAUSE_S)

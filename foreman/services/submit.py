@@ -1,0 +1,35 @@
+"""Accepts a job: once it is committed the promise stands, and the messages after that are only hints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foreman import clock
+from foreman.queue import messages
+
+if TYPE_CHECKING:
+    from foreman.domain.job import JobRequest
+    from foreman.queue.messages import Messenger
+    from foreman.store.jobs import Jobs, Submitted
+
+
+@dataclass(frozen=True, slots=True)
+class Submitter:
+    """``POST /jobs``, less HTTP."""
+
+    jobs: Jobs
+    messenger: Messenger
+
+    def submit(self, request: JobRequest, key: str | None) -> Submitted:
+        """Commit the job (or find the one that ``key`` made), then wake whoever runs and announces it.
+
+        Raises:
+            IdempotencyConflict, QueueFull, StoreUnavailable: nothing was accepted.
+        """
+        submitted = self.jobs.submit(request, job_id=clock.new_id(), key=key, now=clock.now())
+        if not submitted.replayed:
+            self.messenger.send(messages.run(submitted.job.id))
+            if submitted.job.webhook is not None:
+                self.messenger.send(messages.deliver(submitted.job.id))
+        return submitted

@@ -1,0 +1,53 @@
+"""Finds what should have been picked up and was not, and sends its message again: Redis may forget, the database not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foreman import clock, logs
+from foreman.queue import messages
+
+if TYPE_CHECKING:
+    from foreman.queue.messages import Messenger
+    from foreman.store.artifacts import Artifacts
+    from foreman.store.claims import Claims
+    from foreman.store.events import Events
+
+log = logs.get_logger(__name__)
+
+#: How long a message has to arrive by itself before the sweep repeats it, milliseconds: many times what it takes.
+GRACE_MS = 1000
+
+#: Messages of one kind sent by one sweep: enough for a full outage's backlog within seconds, and a bounded query.
+BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    """What the periodic actor ``sweep`` does."""
+
+    claims: Claims
+    artifacts: Artifacts
+    events: Events
+    messenger: Messenger
+    max_worker_losses: int
+
+    def sweep(self) -> int:
+        """Take back lost claims and repeat what was not picked up; returns how many messages were sent."""
+        now = clock.now()
+        found = [
+            *self._lost_workers(),
+            *(messages.persist(each) for each in self.artifacts.waiting(now - GRACE_MS, BATCH)),
+            *(messages.deliver(each) for each in self.events.due(now - GRACE_MS, BATCH)),
+            *(messages.run(each) for each in self.claims.ready(now - GRACE_MS, self.claims.slots)),
+        ]
+        for message in found:
+            self.messenger.send(message)
+        return len(found)
+
+    def _lost_workers(self) -> list[messages.Message]:
+        jobs = self.claims.expire(clock.now(), max_losses=self.max_worker_losses)
+        for job in jobs:
+            log.warning("worker lost", job_id=job.id, attempt=job.attempt, state=str(job.state))
+        return [messages.run(job.id) for job in jobs] + [messages.deliver(job.id) for job in jobs if job.webhook]

@@ -1,0 +1,76 @@
+"""What a run produced: committed with the end of the run, shown once it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foreman.domain.lifecycle import State
+from foreman.errors import ArtifactNotFound
+from foreman.store.database import read, write
+from foreman.store.models import ArtifactRow
+from foreman.store.rows import artifact_from_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foreman.domain.job import Artifact, Job, Moment
+    from foreman.store.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    """The artifacts table."""
+
+    outbox: Outbox
+
+    def unstored(self, job_id: str) -> Artifact | None:
+        """The completion of a job whose run has ended and which is not ``done`` yet; None if it is done or ended."""
+        unstored = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null()
+        with read():
+            row = ArtifactRow.get_or_none(unstored)
+        return None if row is None else artifact_from_row(row)
+
+    def waiting(self, before: Moment, limit: int) -> Sequence[str]:
+        """Jobs whose completion has waited to be stored since before a moment, longest first."""
+        unstored = ArtifactRow.stored_at.is_null() & (ArtifactRow.created_at < before)
+        with read():
+            rows = ArtifactRow.select(ArtifactRow.job_id).where(unstored).order_by(ArtifactRow.created_at).limit(limit)
+            return [row.job_id for row in rows]
+
+    def stored(self, artifact: Artifact, location: str | None, at: Moment) -> Job | None:
+        """The completion is safe, at ``location`` or (None) in its row: make the job ``done``.
+
+        Returns the job, or None if somebody else did it before.
+        """
+        with write():
+            done = self.outbox.move(artifact.job_id, State.DONE, at, artifacts=(artifact,))
+            if done is None:
+                return None
+            kept = {"stored_at": at} if location is None else {"stored_at": at, "location": location, "data": None}
+            ArtifactRow.update(kept).where(_key(artifact.job_id, artifact.name)).execute()
+            return done
+
+    def of(self, job_id: str) -> Sequence[Artifact]:
+        """The job's stored artifacts, with the bytes of those kept in their row."""
+        shown = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null(False)
+        with read():
+            return [artifact_from_row(row) for row in ArtifactRow.select().where(shown).order_by(ArtifactRow.name)]
+
+    def get(self, job_id: str, name: str) -> Artifact:
+        """The stored artifact called ``name``.
+
+        Raises:
+            ArtifactNotFound: the job has none of that name.
+        """
+        with read():
+            row = ArtifactRow.get_or_none(_key(job_id, name) & ArtifactRow.stored_at.is_null(False))
+        if row is None:
+            raise ArtifactNotFound(job_id, name)
+        return artifact_from_row(row)
+
+
+def _key(job_id: str, name: str) -> object:
+    return (ArtifactRow.job_id == job_id) & (ArtifactRow.name == name)
+
+

@@ -1,0 +1,219 @@
+"""The outbox from the sender's side: which event is next for a job, who holds it, what became of each try.
+
+Order per job comes from one rule: only the first pending event of a job has ``next_attempt_at``, so no other can be
+claimed. It passes to the next one in the transaction that ends the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from peewee import fn
+
+from foreman.domain.delivery import Attempt, Dead, Decision, Delivered, RetryIn, Stopped
+from foreman.domain.event import event_id
+from foreman.domain.lifecycle import TERMINAL, State
+from foreman.errors import StaleLease
+from foreman.store.database import is_postgres, locked, proxy, read, write
+from foreman.store.models import AttemptRow, EventRow, JobRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foreman.domain.job import Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The right to try one event once; ``token`` fences the record of the outcome."""
+
+    job_id: str
+    sequence: int
+    state: State
+    url: str
+    origin: str
+    body: bytes
+    #: This try, from 1.
+    attempt: int
+    token: int
+
+    @property
+    def event_id(self) -> str:
+        """What the receiver dedupes on."""
+        return event_id(self.job_id, self.state)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the event announces the end of its job."""
+        return self.state in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class EventStatus:
+    """An event as ``GET /jobs/{id}`` shows it; ``next_attempt_at`` is None unless it is the next to be tried."""
+
+    state: State
+    sequence: int
+    status: str
+    attempts: int
+    last_status: int | None
+    last_error: str | None
+    next_attempt_at: Moment | None
+    delivered_at: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events table. ``lease_ms`` bounds a try; ``origin_limit`` is how many tries one origin may hold at once."""
+
+    lease_ms: int
+    origin_limit: int
+
+    def claim(self, job_id: str, now: Moment) -> Sending | None:
+        """Take the job's next event if it is due, nobody holds it and its origin has room; else None.
+
+        Whoever ends a try looks for the origin's next due event (``next_due``), so a None for want of room is not lost.
+        """
+        with write():
+            row = locked(EventRow.select().where((EventRow.job_id == job_id) & _due(now)).order_by(EventRow.sequence))
+            event = row.first()
+            if event is None or self._in_flight(event.origin, now) >= self.origin_limit:
+                return None
+            return self._take(event, now)
+
+    def _in_flight(self, origin: str, now: Moment) -> int:
+        if is_postgres():
+            # Counting is only safe one at a time for an origin; the lock goes with the transaction.
+            proxy.obj.execute_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (origin,))
+        held = (EventRow.origin == origin) & (EventRow.lease_until >= now)
+        return int(EventRow.select(EventRow.job_id).where(held).count())
+
+    def _take(self, event: EventRow, now: Moment) -> Sending:
+        changes = {
+            "lease_until": now + self.lease_ms,
+            "lease_token": EventRow.lease_token + 1,
+            "attempts": EventRow.attempts + 1,
+        }
+        this = _key(event.job_id, event.sequence)
+        [row] = EventRow.update(changes).where(this).returning(EventRow).execute()
+        AttemptRow.insert(job_id=row.job_id, sequence=row.sequence, attempt=row.attempts, at=now).execute()
+        url = JobRow.select(JobRow.webhook_url).where(JobRow.id == row.job_id).scalar()
+        return Sending(
+            job_id=row.job_id,
+            sequence=row.sequence,
+            state=State(row.state),
+            url=url,
+            origin=row.origin,
+            body=bytes(row.body),
+            attempt=row.attempts,
+            token=row.lease_token,
+        )
+
+    def record(self, sending: Sending, attempt: Attempt, decision: Decision, now: Moment) -> None:
+        """Write what came of a try, and make the job's next event due when this one is over.
+
+        Raises:
+            StaleLease: the try took longer than its lease and somebody else has the event; nothing was written.
+        """
+        with write():
+            # Whoever adds an event holds the job's row, so none can slip in between "is there a next one" and its answer.
+            locked(JobRow.select(JobRow.id).where(JobRow.id == sending.job_id)).first()
+            held = (EventRow.lease_token == sending.token) & EventRow.lease_until.is_null(False)
+            changes = {
+                **_outcome(decision, now),
+                "lease_until": None,
+                "last_status": attempt.status,
+                "last_error": attempt.error,
+            }
+            if not EventRow.update(changes).where(_key(sending.job_id, sending.sequence) & held).execute():
+                raise StaleLease(sending.job_id)
+            _record_attempt(sending, attempt)
+            if isinstance(decision, Stopped):
+                _stop(sending.job_id)
+            elif not isinstance(decision, RetryIn):
+                _promote(sending.job_id, now)
+
+    def next_due(self, origin: str, now: Moment) -> str | None:
+        """A job with an event due at ``origin`` that nobody holds, longest overdue first; None if there is none."""
+        with read():
+            due = EventRow.select(EventRow.job_id).where((EventRow.origin == origin) & _due(now))
+            found = due.order_by(EventRow.next_attempt_at).limit(1).scalar()
+        return None if found is None else str(found)
+
+    def due(self, now: Moment, limit: int) -> Sequence[str]:
+        """Jobs with an event due that nobody holds, longest overdue first: what the sweep wakes senders for."""
+        with read():
+            rows = EventRow.select(EventRow.job_id).where(_due(now)).order_by(EventRow.next_attempt_at).limit(limit)
+            return [row.job_id for row in rows]
+
+    def of(self, job_id: str) -> Sequence[EventStatus]:
+        """The job's events in order."""
+        shown = (
+            EventRow.state,
+            EventRow.sequence,
+            EventRow.status,
+            EventRow.attempts,
+            EventRow.last_status,
+            EventRow.last_error,
+            EventRow.next_attempt_at,
+            EventRow.delivered_at,
+        )
+        with read():
+            rows = list(EventRow.select(*shown).where(EventRow.job_id == job_id).order_by(EventRow.sequence).tuples())
+        return [EventStatus(State(state), *rest) for state, *rest in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many events are pending and how many dead."""
+        counted = EventRow.select(EventRow.status, fn.COUNT(EventRow.job_id)).where(EventRow.status == "pending")
+        with read():
+            return {str(status): int(count) for status, count in counted.group_by(EventRow.status).tuples()}
+
+
+def _key(job_id: str, sequence: int) -> Any:
+    return (EventRow.job_id == job_id) & (EventRow.sequence == sequence)
+
+
+def _due(now: Moment) -> Any:
+    return (EventRow.next_attempt_at <= now) & (EventRow.lease_until.is_null() | (EventRow.lease_until < now))
+
+
+def _outcome(decision: Decision, now: Moment) -> dict[str, Any]:
+    """The columns in which a decision shows."""
+    match decision:
+        case Delivered():
+            return {"status": "delivered", "delivered_at": now, "next_attempt_at": None}
+        case RetryIn(delay_s):
+            return {"next_attempt_at": now + round(delay_s * 1000)}
+        case Dead() | Stopped():
+            return {"status": "dead", "next_attempt_at": None}
+
+
+def _record_attempt(sending: Sending, attempt: Attempt) -> None:
+    this = (
+        (AttemptRow.job_id == sending.job_id)
+        & (AttemptRow.sequence == sending.sequence)
+        & (AttemptRow.attempt == sending.attempt)
+    )
+    AttemptRow.update(
+        duration_ms=attempt.duration_ms, status=attempt.status, error=attempt.error, excerpt=attempt.excerpt
+    ).where(this).execute()
+
+
+def _stop(job_id: str) -> None:
+    """The receiver wants no more of this job: what waits is skipped, and so is what will come."""
+    JobRow.update(webhook_stopped=True).where(JobRow.id == job_id).execute()
+    pending = (EventRow.job_id == job_id) & (EventRow.status == "pending")
+    EventRow.update(status="skipped", next_attempt_at=None).where(pending).execute()
+
+
+def _promote(job_id: str, now: Moment) -> None:
+    first = (
+        EventRow.select(EventRow.sequence)
+        .where((EventRow.job_id == job_id) & (EventRow.status == "pending"))
+        .order_by(EventRow.sequence)
+        .limit(1)
+        .scalar()
+    )
+    if first is not None:
+        EventRow.update(next_attempt_at=now).where(_key(job_id, first)).execute()

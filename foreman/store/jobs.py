@@ -1,0 +1,164 @@
+"""Jobs as submitters see them: accepted once, found by id, listed newest first, counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from peewee import IntegrityError, fn
+
+from foreman.domain.lifecycle import State
+from foreman.errors import IdempotencyConflict, JobGone, JobNotFound, QueueFull
+from foreman.store.database import read, write
+from foreman.store.models import JobRow, LabelRow, PayloadRow, TombstoneRow
+from foreman.store.rows import job_columns, job_from_row, label, labels
+
+if TYPE_CHECKING:
+    from foreman.domain.job import Job, JobRequest, Moment
+    from foreman.store.outbox import Outbox
+
+#: How far back the drain rate looks, milliseconds: long enough to hold a few jobs of minutes each.
+DRAIN_WINDOW_MS = 600_000
+
+#: What ``Retry-After`` says when no job ended within the window, seconds.
+DRAIN_UNKNOWN_S = 60
+
+#: Labels written by one INSERT: two variables each, far below either engine's limit.
+LABEL_BATCH = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a submission: a job, which an ``Idempotency-Key`` may have found instead of made."""
+
+    job: Job
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs a listing shows; None does not restrict. ``before`` is the last id of the page before."""
+
+    state: State | None = None
+    model: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    created_after: Moment | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The jobs table, for whoever does not run them."""
+
+    outbox: Outbox
+    max_queue: int
+
+    def submit(self, request: JobRequest, *, job_id: str, key: str | None, now: Moment) -> Submitted:
+        """Commit a new job, or find the one that ``key`` made before.
+
+        Raises:
+            IdempotencyConflict: ``key`` belongs to a job with another body.
+            QueueFull: ``max_queue`` jobs are queued; an earlier job's key is still answered.
+            StoreUnavailable: nothing was written.
+        """
+        try:
+            with write():
+                found = self._replay(request, key)
+                return found or self._insert(request, job_id, key, now)
+        except IntegrityError:
+            # Two requests raced with one key, and the other committed first.
+            with read():
+                found = self._replay(request, key)
+            if found is None:
+                raise
+            return found
+
+    def _replay(self, request: JobRequest, key: str | None) -> Submitted | None:
+        if key is None:
+            return None
+        row = JobRow.get_or_none(JobRow.idempotency_key == key)
+        if row is None:
+            return None
+        if row.digest != request.digest:
+            raise IdempotencyConflict(row.id)
+        return Submitted(job_from_row(row), replayed=True)
+
+    def _insert(self, request: JobRequest, job_id: str, key: str | None, now: Moment) -> Submitted:
+        if self._queued() >= self.max_queue:
+            raise QueueFull(self.max_queue, self._retry_after_s(now))
+        row = JobRow(**job_columns(job_id, request, key, now))
+        row.save(force_insert=True)
+        PayloadRow.insert(job_id=job_id, body=request.payload).execute()
+        found = sorted(labels(request.metadata))
+        for start in range(0, len(found), LABEL_BATCH):
+            batch = found[start : start + LABEL_BATCH]
+            LabelRow.insert_many([{"digest": each, "job_id": job_id} for each in batch]).execute()
+        self.outbox.announce(row)
+        return Submitted(job_from_row(row), replayed=False)
+
+    def _queued(self) -> int:
+        """How many jobs are queued, counted no further than the bound."""
+        some = JobRow.select(JobRow.id).where(JobRow.state == State.QUEUED).limit(self.max_queue)
+        return int(some.count())
+
+    def _retry_after_s(self, now: Moment) -> int:
+        """Seconds until one place should be free, from how fast jobs ended lately."""
+        ended = JobRow.select().where(JobRow.ended_at > now - DRAIN_WINDOW_MS)
+        first, count = ended.select(fn.MIN(JobRow.ended_at), fn.COUNT(JobRow.id)).scalar(as_tuple=True)
+        if not count:
+            return DRAIN_UNKNOWN_S
+        return max(1, min(3600, round((now - first) / count / 1000)))
+
+    def get(self, job_id: str) -> Job:
+        """The job called ``job_id``.
+
+        Raises:
+            JobNotFound: there was never one.
+            JobGone: there was one.
+        """
+        with read():
+            row = JobRow.get_or_none(JobRow.id == job_id)
+            if row is not None:
+                return job_from_row(row)
+            if TombstoneRow.select().where(TombstoneRow.job_id == job_id).exists():
+                raise JobGone(job_id)
+        raise JobNotFound(job_id)
+
+    def state(self, job_id: str) -> State | None:
+        """The state of a job, or None if there is none: the cheapest look there is, for those who wait."""
+        with read():
+            state = JobRow.select(JobRow.state).where(JobRow.id == job_id).scalar()
+        return None if state is None else State(state)
+
+    def position(self, job: Job) -> int | None:
+        """The place of a queued job in line, from 1, by priority and age; None for a job that is not queued."""
+        if job.state is not State.QUEUED:
+            return None
+        ahead = (JobRow.priority < job.priority) | ((JobRow.priority == job.priority) & (JobRow.id < job.id))
+        with read():
+            return 1 + int(JobRow.select(JobRow.id).where((JobRow.state == State.QUEUED) & ahead).count())
+
+    def page(self, wanted: Filter) -> list[Job]:
+        """At most ``wanted.limit`` jobs, newest first; the last one's id is the next page's ``before``."""
+        query = JobRow.select()
+        if wanted.state is not None:
+            query = query.where(JobRow.state == wanted.state)
+        if wanted.model is not None:
+            query = query.where(JobRow.model == wanted.model)
+        if wanted.created_after is not None:
+            query = query.where(JobRow.created_at > wanted.created_after)
+        if wanted.before is not None:
+            query = query.where(JobRow.id < wanted.before)
+        for key, value in wanted.metadata:
+            labelled = LabelRow.select(LabelRow.job_id).where(LabelRow.digest == label(key, value))
+            query = query.where(JobRow.id.in_(labelled))
+        with read():
+            return [job_from_row(row) for row in query.order_by(JobRow.id.desc()).limit(wanted.limit)]
+
+    def counts(self) -> dict[State, int]:
+        """How many jobs are in each state; states without a job are there with 0."""
+        counted: Any = JobRow.select(JobRow.state, fn.COUNT(JobRow.id)).group_by(JobRow.state).tuples()
+        with read():
+            found = {State(state): int(count) for state, count in counted}
+        return {state: found.get(state, 0) for state in State}

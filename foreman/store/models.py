@@ -1,0 +1,221 @@
+"""The tables, as peewee sees them; ``migrations/`` makes them, and a test holds the two together.
+
+Moments are milliseconds since the epoch. JSON is kept as text: it is read whole, never queried.
+"""
+
+from __future__ import annotations
+
+from peewee import (
+    BigIntegerField,
+    BlobField,
+    BooleanField,
+    CharField,
+    CompositeKey,
+    DoubleField,
+    IntegerField,
+    Model,
+    SmallIntegerField,
+    TextField,
+)
+
+from foreman.store.database import proxy
+
+
+class Row(Model):
+    """What all tables share: the process's one database."""
+
+    class Meta:
+        """Peewee's options."""
+
+        database = proxy
+
+
+class JobRow(Row):
+    """A job less its payload: every transition rewrites this row, so it is kept small."""
+
+    id = CharField(max_length=26, primary_key=True)
+    state = CharField(max_length=8)
+    model = TextField()
+    priority = SmallIntegerField()
+    metadata = TextField()
+    webhook_url = TextField(null=True)
+    #: JSON list of states, null for all.
+    webhook_events = TextField(null=True)
+    #: The receiver answered 410: later events of this job are skipped.
+    webhook_stopped = BooleanField(default=False)
+    ttl_s = DoubleField()
+    start_deadline_s = DoubleField(null=True)
+    load_timeout_s = DoubleField()
+    exec_timeout_s = DoubleField()
+    stall_timeout_s = DoubleField()
+    max_attempts = IntegerField(null=True)
+
+    #: Runs begun. ``losses``: how many of them died with their worker. ``waits``: tries in a row that the upstream did
+    #: not take.
+    attempt = IntegerField(default=0)
+    losses = IntegerField(default=0)
+    waits = IntegerField(default=0)
+
+    created_at = BigIntegerField()
+    loading_at = BigIntegerField(null=True)
+    working_at = BigIntegerField(null=True)
+    ended_at = BigIntegerField(null=True)
+    expires_at = BigIntegerField(null=True)
+
+    #: From when on the job may be claimed; null while it runs, waits to be stored, or has ended.
+    ready_at = BigIntegerField(null=True)
+    #: Until when a claim holds; null when nobody runs the job. Each non-null one is a slot in use.
+    lease_until = BigIntegerField(null=True)
+    #: Raised by each claim and each expiry: a write under an older token is refused.
+    lease_token = IntegerField(default=0)
+
+    #: JSON: the completion's stats.
+    stats = TextField(null=True)
+    error_code = CharField(max_length=24, null=True)
+    error_message = TextField(null=True)
+    error_status = IntegerField(null=True)
+
+    version = IntegerField(default=1)
+    idempotency_key = TextField(null=True, unique=True)
+    digest = CharField(max_length=64)
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "jobs"
+
+
+class PayloadRow(Row):
+    """What is sent upstream: apart from the job, since it is large and never changes."""
+
+    job_id = CharField(max_length=26, primary_key=True)
+    body = BlobField()
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "payloads"
+
+
+class LabelRow(Row):
+    """One top-level scalar of a job's metadata, hashed: what ``GET /jobs?metadata.<k>=`` looks up."""
+
+    #: First 32 hex digits of SHA-256 over key, NUL, value as text.
+    digest = CharField(max_length=32)
+    job_id = CharField(max_length=26)
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "labels"
+        primary_key = CompositeKey("digest", "job_id")
+
+
+class EventRow(Row):
+    """The outbox: one row for each state a job with a webhook reached, written with the transition."""
+
+    job_id = CharField(max_length=26)
+    #: From 1 in the order of the states reached.
+    sequence = SmallIntegerField()
+    state = CharField(max_length=8)
+    created_at = BigIntegerField()
+    #: The exact bytes sent on every try; null when skipped.
+    body = BlobField(null=True)
+    origin = TextField(null=True)
+    #: pending, delivered, dead or skipped.
+    status = CharField(max_length=9)
+    attempts = IntegerField(default=0)
+    #: When the next try is due; null unless this is the job's first pending event.
+    next_attempt_at = BigIntegerField(null=True)
+    #: Until when a sender holds the event; null when none does. Each non-null one is a connection to the origin.
+    lease_until = BigIntegerField(null=True)
+    lease_token = IntegerField(default=0)
+    last_status = IntegerField(null=True)
+    last_error = TextField(null=True)
+    delivered_at = BigIntegerField(null=True)
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "events"
+        primary_key = CompositeKey("job_id", "sequence")
+
+
+class AttemptRow(Row):
+    """One try to deliver an event; ``status`` and ``error`` both null: its outcome is unknown."""
+
+    job_id = CharField(max_length=26)
+    sequence = SmallIntegerField()
+    attempt = IntegerField()
+    at = BigIntegerField()
+    duration_ms = IntegerField(null=True)
+    status = IntegerField(null=True)
+    error = TextField(null=True)
+    #: At most 1 KiB of what the receiver answered.
+    excerpt = TextField(null=True)
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "attempts"
+        primary_key = CompositeKey("job_id", "sequence", "attempt")
+
+
+class ArtifactRow(Row):
+    """A result. ``stored_at`` is null between the end of the run and its storing: it is not shown until then."""
+
+    job_id = CharField(max_length=26)
+    name = CharField(max_length=64)
+    content_type = TextField()
+    size_b = BigIntegerField()
+    sha256 = CharField(max_length=64)
+    data = BlobField(null=True)
+    location = TextField(null=True)
+    created_at = BigIntegerField()
+    stored_at = BigIntegerField(null=True)
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "artifacts"
+        primary_key = CompositeKey("job_id", "name")
+
+
+class TombstoneRow(Row):
+    """An id that was pruned or deleted: it answers 410 as long as this row lives."""
+
+    job_id = CharField(max_length=26, primary_key=True)
+    at = BigIntegerField()
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "tombstones"
+
+
+class UpstreamRow(Row):
+    """An upstream as all workers share it. Locking this row is what serialises claims on PostgreSQL."""
+
+    name = CharField(max_length=64, primary_key=True)
+    #: Connections refused in a row.
+    failures = IntegerField(default=0)
+    #: Until when it is left alone.
+    held_until = BigIntegerField(default=0)
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "upstreams"
+
+
+#: Every table, in the order in which the migrations make them.
+TABLES: tuple[type[Row], ...] = (
+    JobRow,
+    PayloadRow,
+    LabelRow,
+    EventRow,
+    AttemptRow,
+    ArtifactRow,
+    TombstoneRow,
+    UpstreamRow,
+)

@@ -1,0 +1,87 @@
+"""A move of a job and its announcement are one write: whoever commits the move has committed the event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foreman.domain.address import origin_of
+from foreman.domain.event import event_body
+from foreman.domain.lifecycle import TERMINAL, State, sources
+from foreman.errors import StaleLease
+from foreman.store.models import EventRow, JobRow
+from foreman.store.rows import ENTERED, job_from_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foreman.domain.job import Artifact, Job, Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What the body of an event needs to know of this installation."""
+
+    #: What artifact URLs start with, without a slash at the end.
+    public_url: str
+    #: Artifacts up to this size, in bytes, travel in the ``done`` event.
+    inline_limit_b: int
+
+    def move(
+        self,
+        job_id: str,
+        after: State,
+        at: Moment,
+        *,
+        token: int | None = None,
+        artifacts: Sequence[Artifact] = (),
+        **columns: Any,
+    ) -> Job | None:
+        """Move a job to ``after`` and write its event, within the caller's transaction.
+
+        ``token`` is the lease under which the caller moves it; None moves it whoever holds it. ``columns`` are written
+        with the state. Returns the job, or None when the job is not in a state that leads to ``after``.
+
+        Raises:
+            StaleLease: the lease ``token`` is no longer the job's; nothing was written.
+        """
+        changes = {"state": after, "version": JobRow.version + 1, ENTERED[after]: at, **columns}
+        if after in TERMINAL:
+            changes |= {"ready_at": None, "lease_until": None, "expires_at": at + _ttl_ms()}
+        guard = (JobRow.id == job_id) & JobRow.state.in_(sorted(sources(after)))
+        if token is not None:
+            guard &= (JobRow.lease_token == token) & JobRow.lease_until.is_null(False)
+        rows = list(JobRow.update(changes).where(guard).returning(JobRow).execute())
+        if not rows:
+            if token is not None:
+                raise StaleLease(job_id)
+            return None
+        self.announce(rows[0], artifacts)
+        return job_from_row(rows[0])
+
+    def announce(self, row: JobRow, artifacts: Sequence[Artifact] = ()) -> None:
+        """Write the event of the state that ``row`` is in; nothing for a job without a webhook."""
+        job = job_from_row(row)
+        if job.webhook is None:
+            return
+        wanted = job.webhook.wants(job.state) and not row.webhook_stopped
+        at = job.reached[-1][1]
+        waits = EventRow.select().where((EventRow.job_id == job.id) & (EventRow.status == "pending")).exists()
+        EventRow.insert(
+            job_id=job.id,
+            sequence=len(job.reached),
+            state=job.state,
+            created_at=at,
+            body=self._body(job, artifacts) if wanted else None,
+            origin=origin_of(job.webhook.url),
+            status="pending" if wanted else "skipped",
+            next_attempt_at=at if wanted and not waits else None,
+        ).execute()
+
+    def _body(self, job: Job, artifacts: Sequence[Artifact]) -> bytes:
+        return event_body(job, artifacts, public_url=self.public_url, inline_limit_b=self.inline_limit_b)
+
+
+def _ttl_ms() -> Any:
+    """The job's ``ttl_s`` in milliseconds, as an expression: a whole number on both engines."""
+    return (JobRow.ttl_s * 1000).cast("BIGINT")

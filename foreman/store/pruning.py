@@ -1,0 +1,74 @@
+"""Taking jobs away for good: never a live one, never one with an event that is still being tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from peewee import Value, fn
+
+from foreman.domain.lifecycle import TERMINAL
+from foreman.store.database import locked, read, write
+from foreman.store.models import (
+    ArtifactRow,
+    AttemptRow,
+    EventRow,
+    JobRow,
+    LabelRow,
+    PayloadRow,
+    TombstoneRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foreman.domain.job import Moment
+
+#: Tables whose rows go with their job.
+OWNED = (PayloadRow, LabelRow, EventRow, AttemptRow, ArtifactRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """The end of jobs."""
+
+    def expired(self, now: Moment, limit: int) -> Sequence[str]:
+        """At most ``limit`` jobs whose time is over and whose events are all settled, longest over first."""
+        with read():
+            rows = JobRow.select(JobRow.id).where((JobRow.expires_at <= now) & ~_announcing())
+            return [row.id for row in rows.order_by(JobRow.expires_at).limit(limit)]
+
+    def locations(self, job_ids: Sequence[str]) -> Sequence[str]:
+        """Where the artifact store keeps bytes of these jobs."""
+        with read():
+            kept = ArtifactRow.job_id.in_(job_ids) & ArtifactRow.location.is_null(False)
+            return [row.location for row in ArtifactRow.select(ArtifactRow.location).where(kept)]
+
+    def remove(self, job_ids: Sequence[str], now: Moment, *, announcing: bool = False) -> int:
+        """Delete terminal jobs with all that belongs to them, leave tombstones, and return how many.
+
+        A job that has come to life or to a pending event since it was chosen stays, unless ``announcing``.
+        """
+        with write():
+            ended = JobRow.id.in_(job_ids) & JobRow.state.in_(sorted(TERMINAL))
+            if not announcing:
+                ended &= ~_announcing()
+            going = [row.id for row in locked(JobRow.select(JobRow.id).where(ended), skip=True)]
+            if not going:
+                return 0
+            for table in OWNED:
+                table.delete().where(table.job_id.in_(going)).execute()
+            JobRow.delete().where(JobRow.id.in_(going)).execute()
+            TombstoneRow.insert_many([{"job_id": each, "at": now} for each in going]).on_conflict_ignore().execute()
+            return len(going)
+
+    def forget(self, before: Moment, limit: int) -> int:
+        """Delete tombstones older than a moment, at most ``limit``; returns how many."""
+        with write():
+            old = TombstoneRow.select(TombstoneRow.job_id).where(TombstoneRow.at < before).limit(limit)
+            return int(TombstoneRow.delete().where(TombstoneRow.job_id.in_(old)).execute())
+
+
+def _announcing() -> Any:
+    """Whether a job has an event that is not settled."""
+    return fn.EXISTS(EventRow.select(Value(1)).where((EventRow.job_id == JobRow.id) & (EventRow.status == "pending")))
