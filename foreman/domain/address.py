@@ -47,7 +47,7 @@ class Target:
     def authority(self) -> str:
         """``host`` or ``host:port``, as the ``Host`` header wants it: IPv6 in brackets, a default port left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORT[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == _DEFAULT_PORT.get(self.scheme) else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
@@ -225,6 +225,16 @@ def judge_url(text: str, policy: Policy) -> Target | Refusal:
         return judged
     name, address = judged
     return Target(scheme, name, port, _request_target(path, query), address)
+
+
+def origin_of(url: str) -> str:
+    """``scheme://host:port`` of a URL that was acceptable once, as ``Target.origin``, whatever the policy is now."""
+    parts = _take_apart(url)
+    where = parts if isinstance(parts, Refusal) else _split_authority(parts[1], _DEFAULT_PORT.get(parts[0], 0))
+    if isinstance(parts, Refusal) or isinstance(where, Refusal):
+        return url
+    host, port = where
+    return Target(parts[0], host.lower().removesuffix(".").strip("[]"), port, "/", None).origin
 
 
 def judge_address(ip: Address, policy: Policy) -> Refusal | None:
