@@ -1,0 +1,140 @@
+"""Every message foreman sends: its queue, its actor and its arguments, and how it is sent without importing an actor.
+
+A message is a hint that there is something to do. It carries an id and never a payload: what is to be done stands in
+the database, so a message that comes twice, late or never does no harm (a sweep sends what was missed).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import dramatiq
+from dramatiq.errors import BrokerConnectionError
+
+from foreman import clock
+from foreman.queue.broker import WakingRedisBroker
+from foreman.queue.outage import Outage
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds during which nothing is tried after Redis failed. Without it every submit during an outage waits for the
+#: connect timeout; longer, and the jobs of the second after Redis is back wait for a sweep.
+_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a kind of message goes: the actor's declared name, and the queue that the actor reads."""
+
+    queue: str
+    actor: str
+
+
+#: A permit to run one job: whichever is best when a slot is free. Argument: the job that it was sent for.
+RUN = Address("jobs", "run")
+#: The job's completion is committed and waits to be stored as an artifact. Argument: the job.
+PERSIST = Address("artifacts", "persist")
+#: The job has an event that is due. Argument: the job.
+DELIVER = Address("webhooks", "deliver")
+#: Send again what should have been picked up and was not.
+SWEEP = Address("periodic", "sweep")
+#: Remove what has expired.
+PRUNE = Address("periodic", "prune")
+
+#: Every kind there is; a test holds each to an actor.
+ADDRESSES: tuple[Address, ...] = (RUN, PERSIST, DELIVER, SWEEP, PRUNE)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to send; ``args`` are the actor's positional arguments."""
+
+    address: Address
+    args: tuple[str, ...] = ()
+
+
+def run(job_id: str) -> Message:
+    """Let some job run; ``job_id`` is the one that is known to wait."""
+    return Message(RUN, (job_id,))
+
+
+def persist(job_id: str) -> Message:
+    """Store the job's committed completion and make it ``done``."""
+    return Message(PERSIST, (job_id,))
+
+
+def deliver(job_id: str) -> Message:
+    """Send the job's due events, in order."""
+    return Message(DELIVER, (job_id,))
+
+
+def sweep() -> Message:
+    """Look for work whose message was lost."""
+    return Message(SWEEP)
+
+
+def prune() -> Message:
+    """Remove expired jobs and their artifacts."""
+    return Message(PRUNE)
+
+
+class Messenger:
+    """Sends messages and survives Redis: a send never raises for its sake, nor holds the caller much over a second.
+
+    Once a send fails, those of the next second return at once, so that an outage costs one caller a second the
+    timeout and all others nothing. Safe to share between threads and to create before a fork.
+    """
+
+    def __init__(self, broker: WakingRedisBroker, *, monotonic: Callable[[], float] = clock.monotonic) -> None:
+        self._broker = broker
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._paused_until_s = float("-inf")
+        self._outage = Outage(_logger, "Messages are not sent; the sweep will send them again")
+
+    def send(self, message: Message, delay_ms: int | None = None) -> bool:
+        """Send one message, to be handled ``delay_ms`` from now at the earliest (``None``: at once; at most 7 days).
+
+        ``False``: Redis is away. The message may still have arrived, if Redis died just after taking it.
+        """
+        return self._attempt(lambda: self._broker.enqueue(_for_dramatiq(message), delay=delay_ms))
+
+    def send_all(self, messages: Iterable[Message]) -> bool:
+        """Send many messages in one round trip. ``False``: Redis is away, and any number of them was not sent."""
+        return self._attempt(lambda: self._broker.enqueue_all([_for_dramatiq(message) for message in messages]))
+
+    def _attempt(self, send: Callable[[], object]) -> bool:
+        if not self._admit():
+            return False
+        try:
+            send()
+        except BrokerConnectionError as error:
+            self._outage.began(error)
+            self._pause()
+            return False
+        self._outage.ended()
+        return True
+
+    def _admit(self) -> bool:
+        """Whether to try. During an outage one caller per pause is let in, to find out whether it is over."""
+        if not self._outage.on:
+            return True
+        with self._lock:
+            if self._monotonic() < self._paused_until_s:
+                return False
+            self._paused_until_s = self._monotonic() + _PAUSE_S
+            return True
+
+    def _pause(self) -> None:
+        with self._lock:
+            self._paused_until_s = self._monotonic() + _PAUSE_S
+
+
+def _for_dramatiq(message: Message) -> dramatiq.Message[None]:
+    address = message.address
+    return dramatiq.Message(
+        queue_name=address.queue, actor_name=address.actor, args=message.args, kwargs={}, options={}
+    )
