@@ -25,14 +25,10 @@ def after_fault(fault: Fault, *, runs: int, max_attempts: int | None, default_ma
     ``max_attempts``: then it means what it says.
     """
     if not fault.retry:
-        return failure(fault)
+        return fault.failure()
     if max_attempts is None and not fault.began:
         return Again(counted=False)
     if runs >= (default_max_attempts if max_attempts is None else max_attempts):
-        return failure(fault)
+        return fault.failure()
     return Again(counted=True)
 
-
-def failure(fault: Fault) -> JobFailure:
-    """The end of a job because of ``fault``."""
-    return JobFailure(fault.cause, fault.message, fault.upstream_status)

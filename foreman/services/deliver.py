@@ -49,7 +49,7 @@ class Deliverer:
         return None
 
     def _try(self, sending: Sending) -> float | None:
-        headers = event.headers(
+        headers = event.event_headers(
             sending.event_id,
             sending.body,
             secrets=self.secrets,

@@ -14,11 +14,10 @@ from foreman import clock, logs
 from foreman.domain import attempts
 from foreman.domain.backoff import retry_delay_s
 from foreman.domain.completion import Completion
-from foreman.domain.fault import Fault
+from foreman.domain.fault import Aborted, Fault
 from foreman.domain.job import Artifact, Claim, JobFailure, NoClaim
 from foreman.domain.lifecycle import State
 from foreman.errors import StaleLease, StoreUnavailable
-from foreman.net.upstream import Aborted
 from foreman.queue import messages
 
 if TYPE_CHECKING:
@@ -80,19 +79,19 @@ class Runner:
 
     def _execute(self, claim: Claim) -> tuple[Outcome, Held]:
         with self.leases.keep(claim) as held:
-            call = self.upstream.connect()
-            if isinstance(call, Fault):
-                return call, held
-            with call:
+            with self.upstream.call() as call:
                 held.cut = call.abort
                 return self._converse(claim, call), held
 
     def _converse(self, claim: Claim, call: Call) -> Outcome:
         limits = claim.job.limits
+        ended = call.connect()
+        if ended is not None:
+            return ended
         self._begin(claim, State.LOADING)
-        fault = call.load(claim.payload, timeout_s=limits.load_timeout_s)
-        if fault is not None:
-            return fault
+        ended = call.load(claim.payload, timeout_s=limits.load_timeout_s)
+        if ended is not None:
+            return ended
         self._begin(claim, State.WORKING)
         return call.chat(claim.payload, exec_timeout_s=limits.exec_timeout_s, stall_timeout_s=limits.stall_timeout_s)
 
@@ -140,7 +139,7 @@ class Runner:
         if isinstance(step, JobFailure):
             self._fail(claim, step)
             return None
-        delay_s = self._delay_s(runs if fault.began else claim.upstream_failures + 1)
+        delay_s = max(self._delay_s(runs if fault.began else claim.upstream_failures + 1), fault.retry_after_s or 0.0)
         log.info(
             "run failed, the job will be tried again",
             job_id=claim.job.id,

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from peewee import DatabaseProxy, InterfaceError, OperationalError, SqliteDatabase
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 
+from foreman import clock
 from foreman.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class SqliteStore(SqliteDatabase):
         Raises:
             OperationalError: the turn did not come within ``LOCK_TIMEOUT_S``.
         """
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        deadline = clock.monotonic() + LOCK_TIMEOUT_S
         if not self._turn.acquire(timeout=LOCK_TIMEOUT_S):
             raise OperationalError("database is locked")  # noqa: TRY003 (peewee's own error, SQLite's own words)
         try:
@@ -74,7 +75,7 @@ class SqliteStore(SqliteDatabase):
             try:
                 fcntl.flock(self._turn_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                if clock.monotonic() > deadline:
                     raise OperationalError("database is locked") from None  # noqa: TRY003 (as above)
                 time.sleep(pause)
                 pause = min(pause * 2, longest)

@@ -1,0 +1,203 @@
+"""The composition root: the one place that knows which part is built from which settings.
+
+Everything is made once per process, when first asked for, so that a process pays for what it uses.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from foreman import __version__, logs
+from foreman import settings as settings_module
+from foreman.domain.address import Policy
+from foreman.domain.delivery import Schedule
+from foreman.domain.event import parse_secrets
+from foreman.errors import SettingInvalid
+from foreman.net.upstream import Upstream
+from foreman.net.webhooks import WebhookSender
+from foreman.queue.broker import WakingRedisBroker, make_broker
+from foreman.queue.messages import Messenger, prune, sweep
+from foreman.queue.ticks import Tick
+from foreman.services.deliver import Deliverer
+from foreman.services.leases import LeaseKeeper
+from foreman.services.persist import Persister
+from foreman.services.prune import Pruner
+from foreman.services.run import RetryPolicy, Runner
+from foreman.services.submit import Submitter
+from foreman.services.sweep import Sweeper
+from foreman.store import database, schema
+from foreman.store.artifacts import Artifacts
+from foreman.store.claims import Claims
+from foreman.store.events import Events
+from foreman.store.jobs import Jobs
+from foreman.store.objects import Objects
+from foreman.store.outbox import Outbox
+from foreman.store.pruning import Pruning
+
+if TYPE_CHECKING:
+    from foreman.settings import Settings
+
+#: Set when this process is asked to stop: running jobs have ``workers.shutdown_grace_s`` from then on.
+stopping = threading.Event()
+
+#: How long a sender's lease outlives the deadline of its try, milliseconds: time to record what came of it.
+SENDING_MARGIN_MS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The tables, each from its users' side."""
+
+    jobs: Jobs
+    claims: Claims
+    events: Events
+    artifacts: Artifacts
+    pruning: Pruning
+    objects: Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The verbs."""
+
+    submitter: Submitter
+    runner: Runner
+    persister: Persister
+    deliverer: Deliverer
+    pruner: Pruner
+    sweeper: Sweeper
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, from its environment.
+
+    Raises:
+        SettingInvalid: one line for each setting that cannot be used.
+    """
+    return settings_module.from_environment()
+
+
+@cache
+def broker() -> WakingRedisBroker:
+    """The broker of this process.
+
+    Raises:
+        SettingInvalid: ``redis.url`` is empty, and only ``foreman up`` brings a server of its own.
+    """
+    url = settings().redis.url
+    if not url:
+        raise SettingInvalid(
+            "redis.url", "is empty: set FOREMAN_REDIS_URL, or let `foreman up` start a server of its own"
+        )
+    return make_broker(url)
+
+
+@cache
+def messenger() -> Messenger:
+    """Sends messages for this process."""
+    return Messenger(broker())
+
+
+@cache
+def stores() -> Stores:
+    """The stores of this process, on its database."""
+    conf = settings()
+    if conf.database_url.startswith("sqlite:"):
+        conf.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database.connect(conf.database_url, pool_size=conf.database.pool_size)
+    outbox = Outbox(conf.public_url, conf.artifacts.inline_limit_b)
+    return Stores(
+        jobs=Jobs(outbox, conf.jobs.max_queue),
+        claims=Claims(outbox, upstream="default", slots=conf.upstream.slots, lease_ms=round(conf.jobs.lease_s * 1000)),
+        events=Events(round(conf.webhook.timeout_s * 1000) + SENDING_MARGIN_MS, conf.webhook.origin_concurrency),
+        artifacts=Artifacts(outbox),
+        pruning=Pruning(),
+        objects=Objects(conf.artifacts_url),
+    )
+
+
+def migrate() -> list[str]:
+    """Bring the database to the newest schema; returns the names of the migrations applied."""
+    stores()
+    return schema.migrate()
+
+
+@cache
+def upstream() -> Upstream:
+    """The model server.
+
+    Raises:
+        SettingInvalid: ``upstream.url`` is empty, and only ``foreman up`` brings a model of its own.
+    """
+    conf = settings().upstream
+    if not conf.url:
+        raise SettingInvalid(
+            "upstream.url", "is empty: set FOREMAN_UPSTREAM_URL, or let `foreman up` start the bundled model"
+        )
+    return Upstream(conf.url, conf.connect_timeout_s)
+
+
+@cache
+def policy() -> Policy:
+    """Which webhook URLs and addresses may be called."""
+    conf = settings().webhook
+    return Policy(allow_http=conf.allow_http, allowed_nets=conf.networks)
+
+
+@cache
+def services() -> Services:
+    """The services of this process."""
+    return Services(_submitter(), _runner(), _persister(), _deliverer(), _pruner(), _sweeper())
+
+
+def ticks() -> tuple[Tick, ...]:
+    """What the clock process sends, and how often."""
+    conf = settings()
+    return (Tick("sweep", conf.sweep.interval_s, sweep()), Tick("prune", conf.prune.interval_s, prune()))
+
+
+def configure_logs(process: str) -> None:
+    """Make this process log as the settings say, under the name ``process``."""
+    logs.configure(settings().log, process=process)
+
+
+def _submitter() -> Submitter:
+    return Submitter(stores().jobs, messenger())
+
+
+def _runner() -> Runner:
+    conf = settings().jobs
+    leases = LeaseKeeper(stores().claims, conf.lease_s, stopping, settings().workers.shutdown_grace_s)
+    retry = RetryPolicy(conf.retry_delay_s, conf.retry_delay_max_s, conf.retry_jitter, conf.max_attempts)
+    return Runner(stores().claims, upstream(), leases, messenger(), retry)
+
+
+def _persister() -> Persister:
+    return Persister(stores().artifacts, stores().objects, messenger(), settings().artifacts.row_limit_b)
+
+
+def _deliverer() -> Deliverer:
+    conf = settings().webhook
+    return Deliverer(
+        events=stores().events,
+        sender=WebhookSender(policy(), conf.timeout_s),
+        messenger=messenger(),
+        schedule=Schedule(conf.retry_delays_s, conf.nonterminal_retries),
+        secrets=parse_secrets(conf.secret),
+        user_agent=f"foreman/{__version__}",
+        spread=conf.retry_jitter,
+    )
+
+
+def _pruner() -> Pruner:
+    conf = settings().prune
+    return Pruner(stores().pruning, stores().jobs, stores().objects, conf.batch, conf.tombstone_ttl_s)
+
+
+def _sweeper() -> Sweeper:
+    parts = stores()
+    return Sweeper(parts.claims, parts.artifacts, parts.events, messenger(), settings().jobs.max_worker_losses)
