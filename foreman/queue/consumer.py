@@ -37,8 +37,8 @@ HEARTBEAT_S = 1.0
 #: starts within the longest.
 _RECONNECT_MIN_S, _RECONNECT_MAX_S = 0.05, 1.0
 
-#: Seconds by which a server may be late to end a block that timed out: with its default ``hz`` of 10 it looks every tenth
-#: of a second. The rest of the wait for a delayed message is slept here, else retries would be late by that much.
+#: Seconds by which a server may be late to end a block that timed out: with its default ``hz`` of 10 it looks ten times
+#: a second. The rest of the wait for a delayed message is slept here, else retries would be late by that much.
 _GRAIN_S = 0.11
 
 #: Seconds between looks at whether the stopping worker still needs this consumer.
