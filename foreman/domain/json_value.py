@@ -14,6 +14,9 @@ from foreman.errors import Problem
 MAX_DEPTH = 64
 #: Integers a 64-bit reader holds, signed or not (a seed may be either); beyond it readers round or refuse.
 INTEGERS = range(-(2**63), 2**64)
+#: Values in one body. A chat of the longest context with every tool there is has thousands; looking at each of the ten
+#: million that twenty megabytes can hold would keep a web thread for seconds.
+MAX_VALUES = 1_000_000
 #: Characters of a pointer; what lies deeper than that is reported at its nearest ancestor, or a few long keys would
 #: make an answer many times the size of the body.
 MAX_POINTER_CHARS = 1024
@@ -54,17 +57,21 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def unkeepable(value: object) -> Iterator[tuple[str, str]]:
+def unkeepable(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Every ``(pointer, detail)`` of what in ``value`` could not be stored or sent on, outermost first.
 
-    One level after the other and without recursion; pointers are made only where one is needed, since a body of the
-    largest size may hold ten million values.
+    One level after the other and without recursion; pointers are made only where one is needed.
     """
+    count = 0
     level: list[_Place] = [(None, "", value)]
     for _ in range(MAX_DEPTH):
         below: list[_Place] = []
         for place in level:
             parent = place[2]
+            count += len(parent)
+            if count > MAX_VALUES:
+                yield _pointer(place), f"must leave the body with no more than {MAX_VALUES} values"
+                return
             for key, item in parent.items() if isinstance(parent, dict) else enumerate(parent):
                 if isinstance(key, str) and not is_unicode(key):
                     yield _pointer(place), "must not have a key with half of a surrogate pair"

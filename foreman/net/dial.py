@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import queue
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, TypeAlias
 
 from urllib3.util import wait_for_write
 
@@ -21,15 +23,17 @@ from foreman.net.watchdog import Watch
 #: ``watched(sock, deadline_monotonic)`` keeps a socket under the watchdog, and within reach of an abort.
 Watched = Callable[[socket.socket, float], AbstractContextManager[Watch]]
 
+#: As ``socket.getaddrinfo`` has it: family, kind, protocol, canonical name, address.
+_Found: TypeAlias = tuple[int, int, int, str, Any]
+
 #: Seconds between two looks at whether a connection in the making is still wanted; "at once", for a person.
 _LOOK_S = 0.05
 
 
 def dial(origin: Origin, tls: ssl.SSLContext, deadline: float, watched: Watched) -> socket.socket | Fault:
     """A connected socket, TLS included, tried at each address of the host in turn until ``deadline`` (monotonic)."""
-    try:
-        found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+    found = _look_up(origin, deadline)
+    if found is None:
         return fault.not_connected("has a name that could not be resolved")
     refusal = fault.not_connected("has a name without an address")
     for family, kind, protocol, _, address in found:
@@ -48,6 +52,29 @@ def dial(origin: Origin, tls: ssl.SSLContext, deadline: float, watched: Watched)
         except OSError as error:
             refusal = fault.not_connected(_failure(error, late=late))
     return refusal
+
+
+def _look_up(origin: Origin, deadline: float) -> Sequence[_Found] | None:
+    """The addresses of the host; ``None`` if it has no such name, or if that did not turn out before ``deadline``.
+
+    A resolver cannot be interrupted (glibc asks each server twice, 5 s each), so it runs in a thread that may outlive
+    its use. An address needs no resolver, and so no thread.
+    """
+    with suppress(OSError):
+        return socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    answer: queue.SimpleQueue[Sequence[_Found] | None] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError):
+            answer.put(None)
+
+    threading.Thread(target=ask, name="resolve-upstream", daemon=True).start()
+    try:
+        return answer.get(timeout=max(0.0, deadline - monotonic()))
+    except queue.Empty:
+        return None
 
 
 def _connect(sock: socket.socket, address: Any, watch: Watch) -> None:  # noqa: ANN401 — whatever getaddrinfo gave

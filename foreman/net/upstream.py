@@ -119,7 +119,8 @@ class Call:
     def abort(self) -> None:
         """Make the call in progress, and any later one, return ``Aborted`` at once; from any thread, any time.
 
-        The connection is shut down, by which Ollama notices and stops generating. Only a resolver is waited for.
+        The connection is shut down, by which Ollama notices and stops generating. Only a resolver is waited for,
+        no longer than ``connect_timeout_s``.
         """
         with self._lock:
             self._aborted = True

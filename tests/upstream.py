@@ -1,0 +1,385 @@
+"""A scriptable Ollama on loopback: behaves like the real one until told otherwise; ``upstream_faults`` has the ways.
+
+By hand: ``python tests/upstream.py --port 11434 --tokens 32 --delay-ms 20 --load-delay-ms 500``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import select
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self, cast
+
+#: What a behaviour is: it answers one call, in its own way.
+Behaviour = Callable[["Exchange"], None]
+
+#: Seconds between two looks at whether a client has hung up.
+LOOK_S = 0.01
+
+
+@dataclass(slots=True)
+class Received:
+    """One call as it arrived; ``at`` is monotonic seconds, ``hung_up`` whether the client left before the end."""
+
+    path: str
+    headers: dict[str, str]
+    raw: bytes
+    body: dict[str, Any]
+    peer: tuple[str, int]
+    at: float
+    hung_up: bool = False
+    ended: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def is_load(self) -> bool:
+        """Whether this only loads or unloads a model."""
+        return self.path == "/api/chat" and not self.body.get("messages")
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether this is a real chat."""
+        return self.path == "/api/chat" and bool(self.body.get("messages"))
+
+
+class HungUp(Exception):
+    """The client, or ``FakeOllama.stop``, closed the connection."""
+
+
+class Exchange:
+    """One call being answered; what behaviours are written in."""
+
+    def __init__(self, fake: FakeOllama, handler: _Handler, received: Received) -> None:
+        self.fake = fake
+        self.received = received
+        self._handler = handler
+
+    def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        """A whole answer; ``body`` is bytes, or anything JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        lines = {"Content-Type": "application/json", "Content-Length": str(len(data))} | (headers or {})
+        head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self.raw(head.encode() + b"\r\n" + data)
+
+    def begin(self) -> None:
+        """The head of a stream, chunked as Ollama's."""
+        self.raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    def chunk(self, data: bytes) -> None:
+        """A part of a stream as one chunk."""
+        self.raw(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def line(self, value: Any) -> None:
+        """A line of a stream."""
+        self.chunk(json.dumps(value).encode() + b"\n")
+
+    def end(self) -> None:
+        """The end of a stream, in good order."""
+        self.raw(b"0\r\n\r\n")
+
+    def raw(self, data: bytes) -> None:
+        """Any bytes."""
+        try:
+            self._handler.connection.sendall(data)
+        except OSError as error:
+            raise HungUp from error
+
+    def pause(self, seconds: float, until: threading.Event | None = None) -> None:
+        """Say nothing for a time, or ``until`` something is set, as long as the client listens."""
+        deadline = time.monotonic() + seconds
+        while (left_s := deadline - time.monotonic()) > 0 and not (until is not None and until.is_set()):
+            if select.select([self._handler.connection], [], [], min(left_s, LOOK_S))[0]:
+                self._check()
+
+    def reset(self) -> None:
+        """Drop the connection with a RST, as a crashed process does."""
+        self._handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection after this answer."""
+        self._handler.close_connection = True
+
+    def _check(self) -> None:
+        try:
+            if self._handler.connection.recv(1, socket.MSG_PEEK) == b"":
+                raise HungUp
+        except OSError as error:
+            raise HungUp from error
+
+    def part(self, message: dict[str, Any], **rest: Any) -> dict[str, Any]:
+        """A line in Ollama's shape."""
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        whole = {"role": "assistant", "content": ""} | message
+        return {"model": self.received.body.get("model"), "created_at": now, "message": whole, "done": False} | rest
+
+
+def stats(tokens: int) -> dict[str, Any]:
+    """The keys that only the last line has, with numbers easily told apart."""
+    return {
+        "done": True,
+        "done_reason": "stop",
+        "total_duration": 5_191_566_416,
+        "load_duration": 2_154_458,
+        "prompt_eval_count": 26,
+        "prompt_eval_duration": 383_809_000,
+        "eval_count": tokens,
+        "eval_duration": 4_799_921_000,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------- behaviours
+
+
+def reply(
+    *tokens: str, delay_s: float = 0.0, thinking: Iterable[str] = (), tool_calls: Iterable[dict[str, Any]] = ()
+) -> Behaviour:
+    """A good answer: thoughts, then text, then tool calls, a line each, ``delay_s`` before every line."""
+    messages: list[dict[str, Any]] = [{"thinking": text} for text in thinking]
+    messages += [{"content": text} for text in tokens]
+    messages += [{"tool_calls": [call]} for call in tool_calls]
+
+    def behave(exchange: Exchange) -> None:
+        if exchange.received.body.get("stream") is False:
+            exchange.pause(delay_s * len(messages))
+            exchange.answer(200, exchange.part({"content": "".join(tokens)}, **stats(len(tokens))))
+            return
+        say(exchange, messages, delay_s)
+        exchange.line(exchange.part({}, **stats(len(messages))))
+        exchange.end()
+
+    return behave
+
+
+def say(exchange: Exchange, messages: Iterable[dict[str, Any]], delay_s: float) -> None:
+    """Each of ``messages`` as a line, and no end; the head goes with the first, before which Ollama has nothing to say."""
+    for index, message in enumerate(itertools.chain(messages, ({},))):
+        if message:
+            exchange.pause(delay_s)
+        if index == 0:
+            exchange.begin()
+        if message:
+            exchange.line(exchange.part(message))
+
+
+# ------------------------------------------------------------------------------------------------------- the server
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, fake: FakeOllama) -> None:
+        self.fake = fake
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that break off are what this server is for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self.fake = cast("_Server", self.server).fake
+        self.fake._opened(self.connection)
+
+    def finish(self) -> None:
+        self.fake._closed(self.connection)
+        with suppress(OSError):
+            super().finish()
+
+    def do_GET(self) -> None:
+        self._receive(b"")
+
+    def do_POST(self) -> None:
+        self._receive(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+
+    def _receive(self, raw_body: bytes) -> None:
+        try:
+            body = json.loads(raw_body or b"{}")
+        except ValueError:
+            body = {}
+        path = self.path.partition("?")[0]
+        received = Received(path, dict(self.headers), raw_body, body, self.client_address, time.monotonic())
+        try:
+            self.fake._answer(Exchange(self.fake, self, received))
+        except HungUp:
+            received.hung_up = True
+            self.close_connection = True
+        finally:
+            received.ended.set()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 — the name is the standard library's
+        """Say nothing."""
+
+
+class FakeOllama:
+    """The server, as a context manager. ``calls`` holds what came in; ``next`` says how the next chats are answered.
+
+    ``models`` are those it knows, ``None`` for any; ``loaded`` those in memory. Loading takes ``load_delay_s``.
+    """
+
+    def __init__(self, port: int = 0, *, models: set[str] | None = None, load_delay_s: float = 0.0) -> None:
+        self.port = port
+        self.models = models
+        self.load_delay_s = load_delay_s
+        self.default: Behaviour = reply("Hello", ", ", "world", "!")
+        self.calls: list[Received] = []
+        self.loaded: dict[str, float] = {}
+        self.max_in_flight = 0
+        self._in_flight = 0
+        self._changed = threading.Condition()
+        self._chats: deque[Behaviour] = deque()
+        self._loads: deque[Behaviour] = deque()
+        self._connections: set[socket.socket] = set()
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, or listened before ``stop``."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def chats(self) -> list[Received]:
+        """The real chats so far."""
+        return [call for call in self.calls if call.is_chat]
+
+    @property
+    def loads(self) -> list[Received]:
+        """The calls so far that only load or unload."""
+        return [call for call in self.calls if call.is_load]
+
+    def next(self, *behaviours: Behaviour) -> None:
+        """Answer the next real chats so, in order; then the ``default`` again."""
+        self._chats.extend(behaviours)
+
+    def next_load(self, *behaviours: Behaviour) -> None:
+        """Answer the next calls with empty messages so, in order; then as Ollama does."""
+        self._loads.extend(behaviours)
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+        """Wait until ``condition`` holds; looked at whenever a call comes in or ends."""
+        with self._changed:
+            assert self._changed.wait_for(condition, timeout_s), f"not so within {timeout_s} s; calls: {self.calls}"
+
+    def start(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        self._server = _Server(self.port, self)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse connections from now on and break those there are: the upstream is down."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._server = None
+        with self._changed:
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._connections, timeout=5.0)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def _opened(self, connection: socket.socket) -> None:
+        with self._changed:
+            self._connections.add(connection)
+
+    def _closed(self, connection: socket.socket) -> None:
+        with self._changed:
+            self._connections.discard(connection)
+            self._changed.notify_all()
+
+    def _answer(self, exchange: Exchange) -> None:
+        received = exchange.received
+        with self._changed:
+            self.calls.append(received)
+            self._in_flight += received.is_chat
+            self.max_in_flight = max(self.max_in_flight, self._in_flight)
+            self._changed.notify_all()
+        try:
+            self._route(exchange)
+        finally:
+            with self._changed:
+                self._in_flight -= received.is_chat
+                self._changed.notify_all()
+
+    def _route(self, exchange: Exchange) -> None:
+        received = exchange.received
+        model = received.body.get("model")
+        match received.path:
+            case "/api/chat" if self.models is not None and model not in self.models:
+                exchange.answer(404, {"error": f"model '{model}' not found"})
+            case "/api/chat" if received.is_load:
+                (self._loads.popleft() if self._loads else self._load)(exchange)
+            case "/api/chat":
+                self._into_memory(exchange)
+                (self._chats.popleft() if self._chats else self.default)(exchange)
+            case "/api/version":
+                exchange.answer(200, {"version": "0.12.6"})
+            case "/api/tags":
+                exchange.answer(200, {"models": [{"name": name, "model": name} for name in sorted(self.models or ())]})
+            case "/api/ps":
+                exchange.answer(200, {"models": [{"name": name, "model": name} for name in sorted(self.loaded)]})
+            case "/api/show":
+                exchange.answer(200, {"details": {"family": "fake"}, "model_info": {}, "capabilities": ["completion"]})
+            case _:
+                exchange.answer(404, b"404 page not found", {"Content-Type": "text/plain"})
+
+    def _load(self, exchange: Exchange) -> None:
+        model = str(exchange.received.body.get("model"))
+        if exchange.received.body.get("keep_alive") in (0, "0", "0s"):
+            self.loaded.pop(model, None)
+            exchange.answer(200, exchange.part({}, done_reason="unload", done=True))
+            return
+        self._into_memory(exchange)
+        exchange.answer(200, exchange.part({}, done_reason="load", done=True))
+
+    def _into_memory(self, exchange: Exchange) -> None:
+        model = str(exchange.received.body.get("model"))
+        if model not in self.loaded:
+            exchange.pause(self.load_delay_s)
+            self.loaded[model] = time.monotonic()
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description="A fake Ollama for tests and benchmarks.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tokens", type=int, default=16, help="lines of an answer")
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="before each of them")
+    parser.add_argument("--load-delay-ms", type=float, default=0.0, help="for a model that is not in memory")
+    asked = parser.parse_args()
+    fake = FakeOllama(asked.port, load_delay_s=asked.load_delay_ms / 1000)
+    fake.default = reply(*(f"token{index} " for index in range(asked.tokens)), delay_s=asked.delay_ms / 1000)
+    with fake:
+        print(fake.url, flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
