@@ -9,8 +9,6 @@ import pytest
 
 from foreman.net.watchdog import Watchdog
 
-pytestmark = pytest.mark.integration
-
 
 def test_a_blocked_read_ends_at_the_deadline() -> None:
     """A peer that sends nothing holds the reader to the deadline and no longer."""

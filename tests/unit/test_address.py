@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from foreman.domain import address
 from foreman.domain.address import Address, Network, Policy, Refusal, Target, judge_address, judge_url, parse_address
 
-pytestmark = pytest.mark.unit
-
 URLS: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "data" / "bad-urls.json").read_text())
 DEFAULT = Policy()
 EVERYTHING = Policy(allow_http=True, allowed_nets=(ip_network("0.0.0.0/0"), ip_network("::/0")))

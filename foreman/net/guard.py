@@ -1,0 +1,98 @@
+"""Where a webhook may connect to: a name is resolved once, every address judged, and the connection goes to those.
+
+Asking the resolver again on connecting would let a name answer with a public address first and a private one second.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from foreman.clock import monotonic
+from foreman.domain.address import Address, Policy, Target, judge_address, loopback_of, parse_address
+from foreman.domain.delivery import TryError
+
+#: As ``socket.getaddrinfo``: ``(family, kind, protocol, canonical name, sockaddr)`` for each address.
+Resolver = Callable[..., Sequence[tuple[Any, ...]]]
+
+
+class Place(NamedTuple):
+    """An address that was judged: where a socket may connect to."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+
+def resolve(
+    target: Target, policy: Policy, deadline: float, getaddrinfo: Resolver = socket.getaddrinfo
+) -> tuple[Place, ...] | TryError:
+    """Every address of ``target``, in the resolver's order, if all of them may be called; one bad one refuses all.
+
+    ``deadline`` is on the scale of ``clock.monotonic``. The system's resolver cannot be interrupted, so it runs in a
+    thread of its own, which outlives a slow lookup by what the resolver takes (glibc: 5 s a server, twice).
+    """
+    known = (target.address,) if target.address else loopback_of(target.host, policy)
+    if known is not None:
+        found: Sequence[Place] | None = [_place(ip, target.port) for ip in known]
+    else:
+        found = _look_up(target, deadline, getaddrinfo)
+    if not found:
+        return TryError.DNS if known is None else TryError.ADDRESS_REFUSED
+    if any(judge_address(parse_address(place.sockaddr[0]), policy) for place in found):
+        return TryError.ADDRESS_REFUSED
+    return tuple(found)
+
+
+def connect(places: Sequence[Place], deadline: float) -> socket.socket | TryError:
+    """A connection to the first place that accepts one before ``deadline``; each gets a fair share of the time left."""
+    outcome: socket.socket | TryError = TryError.REFUSED
+    for tried, place in enumerate(places):
+        left_s = deadline - monotonic()
+        if left_s <= 0:
+            return TryError.TIMEOUT
+        outcome = _connect(place, left_s / (len(places) - tried))
+        if isinstance(outcome, socket.socket):
+            return outcome
+    return outcome
+
+
+def _place(ip: Address, port: int) -> Place:
+    return Place(socket.AF_INET if ip.version == 4 else socket.AF_INET6, (str(ip), port))  # noqa: PLR2004  IPv4, IPv6
+
+
+def _look_up(target: Target, deadline: float, getaddrinfo: Resolver) -> Sequence[Place] | None:
+    """``None`` for a name that does not resolve, or not in time."""
+    answer: queue.SimpleQueue[Sequence[Place] | None] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            answer.put(None)
+        else:
+            answer.put([Place(family, sockaddr) for family, *_, sockaddr in found])
+
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    try:
+        return answer.get(timeout=max(0.0, deadline - monotonic()))
+    except queue.Empty:
+        return None
+
+
+def _connect(place: Place, timeout_s: float) -> socket.socket | TryError:
+    try:
+        sock = socket.socket(place.family, socket.SOCK_STREAM)
+    except OSError:
+        return TryError.REFUSED  # this machine has no such address family: the next place may be of the other one
+    try:
+        sock.settimeout(timeout_s)
+        # Headers and body are two writes: with Nagle's algorithm the second waits 40 ms for the receiver's delayed ACK.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.connect(place.sockaddr)
+    except OSError as error:
+        sock.close()
+        return TryError.TIMEOUT if isinstance(error, TimeoutError) else TryError.REFUSED
+    return sock

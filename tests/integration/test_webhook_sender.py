@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+from ipaddress import ip_network
+from time import monotonic
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foreman.domain.address import Policy, Target, judge_url
+from foreman.domain.delivery import EXCERPT_LIMIT_B, Attempt, TryError
+from foreman.net.guard import resolve
+from foreman.net.webhooks import WebhookSender
+from tests.hostile import Behaviour, HostilePeer, drips, floods, is_silent, resets, says
+from tests.receiver import Receiver, always, client_tls
+
+LOOPBACK = Policy(allow_http=True, allowed_nets=(ip_network("127.0.0.0/8"),))
+#: Seconds one try may take in these tests, and how much later than that it may end.
+TIMEOUT_S = 0.6
+GRACE_S = 0.5
+
+
+@pytest.fixture(scope="module")
+def sender() -> WebhookSender:
+    """Allowed to call loopback, trusting the receivers' certificate."""
+    return WebhookSender(LOOPBACK, TIMEOUT_S, tls=client_tls())
+
+
+def resolver(*ips: str) -> Any:
+    """A resolver that knows one answer, and how often it was asked."""
+
+    class Resolver:
+        asked = 0
+
+        def __call__(self, _host: str, port: int, **_: Any) -> Sequence[tuple[Any, ...]]:
+            self.asked += 1
+            families = [socket.AF_INET6 if ":" in ip else socket.AF_INET for ip in ips]
+            return [(family, socket.SOCK_STREAM, 6, "", (ip, port)) for family, ip in zip(families, ips, strict=True)]
+
+    return Resolver()
+
+
+def target(url: str, policy: Policy = LOOPBACK) -> Target:
+    """A URL that is acceptable as text."""
+    judged = judge_url(url, policy)
+    assert isinstance(judged, Target)
+    return judged
+
+
+def send_within_bounds(sender: WebhookSender, url: str, body: bytes = b"{}") -> Attempt:
+    """Send once, and hold the try to its deadline by the wall clock."""
+    began = monotonic()
+    attempt = sender.send(url, {"Content-Type": "application/json"}, body)
+    assert monotonic() - began < TIMEOUT_S + GRACE_S
+    return attempt
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_an_event_arrives_as_it_was_built(sender: WebhookSender, tls: bool) -> None:  # noqa: FBT001  a case
+    """Body bytes, headers, path and query reach the receiver untouched, and its answer comes back."""
+    body = '{"a":1.10,"b":"ü"}'.encode()
+    with Receiver(tls=tls) as receiver:
+        attempt = sender.send(receiver.url + "?q=%20", {"X-Foreman-Attempt": "1", "User-Agent": "foreman/1"}, body)
+        [request] = receiver.requests
+    assert (attempt.status, attempt.error, attempt.excerpt) == (200, None, "ok")
+    assert (request.body, request.path) == (body, "/hook?q=%20")
+    assert (request.headers["x-foreman-attempt"], request.headers["user-agent"]) == ("1", "foreman/1")
+    assert request.headers["host"] == receiver.url.split("/")[2]
+    assert request.headers["content-length"] == str(len(body))
+
+
+def test_a_large_event_arrives_whole(sender: WebhookSender) -> None:
+    """The inline limit is no limit of the sender."""
+    with Receiver() as receiver:
+        assert sender.send(receiver.url, {}, b"x" * 2_000_000).status == 200
+        assert len(receiver.requests[0].body) == 2_000_000
+
+
+def test_a_redirect_is_not_followed(sender: WebhookSender) -> None:
+    """A receiver cannot send foreman on to somewhere else."""
+    with Receiver() as elsewhere, Receiver(always(302, {"Location": elsewhere.url})) as receiver:
+        assert sender.send(receiver.url, {}, b"{}").status == 302
+        assert elsewhere.requests == []
+
+
+def test_a_proxy_of_the_environment_is_not_used(sender: WebhookSender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes to the address that was judged, and not by way of another."""
+    with Receiver() as proxy, Receiver() as receiver:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        assert sender.send(receiver.url, {}, b"{}").status == 200
+        assert proxy.requests == []
+
+
+def test_a_retry_after_header_comes_back_as_sent(sender: WebhookSender) -> None:
+    """What the receiver asks for is decided on elsewhere, so the header is handed on, in bounds."""
+    with Receiver(always(503, {"Retry-After": "120"})) as receiver:
+        assert sender.send(receiver.url, {}, b"{}").retry_after == "120"
+        receiver.answer = always(503, {"Retry-After": "9" * 1000})
+        assert sender.send(receiver.url, {}, b"{}").retry_after == "9" * 64
+
+
+def test_a_long_answer_is_kept_in_part(sender: WebhookSender) -> None:
+    """At most 1 KiB is kept, as text that a database can hold, however it was encoded."""
+    with Receiver(always(500, {}, b"\0\xff" * 40_000)) as receiver:
+        attempt = sender.send(receiver.url, {}, b"{}")
+    assert attempt.status == 500
+    assert len(attempt.excerpt.encode()) <= EXCERPT_LIMIT_B
+    assert set(attempt.excerpt) == {"\N{REPLACEMENT CHARACTER}"}
+
+
+def test_a_compressed_answer_is_not_unpacked(sender: WebhookSender) -> None:
+    """A few bytes that would become gigabytes stay a few bytes."""
+    with Receiver(always(200, {"Content-Encoding": "gzip"}, b"not gzip at all")) as receiver:
+        assert sender.send(receiver.url, {}, b"{}").excerpt == "not gzip at all"
+
+
+HELLO = b"HTTP/1.1 200 OK\r\n"
+
+#: name, behaviour, what the try comes to, bytes of the request's body
+HOSTILE: list[tuple[str, Behaviour, int | TryError, int]] = [
+    ("never answers", is_silent, TryError.TIMEOUT, 2),
+    ("never reads", is_silent, TryError.TIMEOUT, 20_000_000),
+    ("drips its headers", drips(HELLO, b"X: y\r\n"), TryError.TIMEOUT, 2),
+    ("drips one header", drips(HELLO + b"X: ", b"y"), TryError.TIMEOUT, 2),
+    ("drips its status", drips(b"HTTP/1.1 200 ", b"O"), TryError.TIMEOUT, 2),
+    ("drips interim answers", drips(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), TryError.TIMEOUT, 2),
+    ("drips its body", drips(HELLO + b"Content-Length: 100000\r\n\r\n", b"x"), 200, 2),
+    ("drips its chunks", drips(HELLO + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"), 200, 2),
+    ("drips a chunk's size", drips(HELLO + b"Transfer-Encoding: chunked\r\n\r\n", b"0"), 200, 2),
+    ("floods interim answers", floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), TryError.PROTOCOL, 2),
+    ("floods headers", floods(HELLO, b"X: y\r\n" * 1000), TryError.PROTOCOL, 2),
+    ("floods one header", floods(HELLO, b"X" * 100_000), TryError.PROTOCOL, 2),
+    ("floods its body", floods(HELLO + b"\r\n", b"x" * 100_000), 200, 2),
+    ("floods trailers", floods(HELLO + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 1000), 200, 2),
+    ("resets", resets, TryError.RESET, 2),
+    ("hangs up", says(b""), TryError.RESET, 2),
+    ("hangs up in its status", says(b"HTTP/1.1 20"), TryError.RESET, 2),
+    ("hangs up in its headers", says(HELLO + b"Content-"), TryError.RESET, 2),
+    ("hangs up after its headers' first", says(HELLO + b"X: y\r\n"), TryError.RESET, 2),
+    ("hangs up in its body", says(HELLO + b"Content-Length: 5\r\n\r\nx"), 200, 2),
+    ("speaks no HTTP", says(b"220 mail.example.com ESMTP\r\n"), TryError.PROTOCOL, 2),
+    ("speaks HTTP of its own", says(b"HTTP/1.1 -1 what\r\n\r\n"), TryError.PROTOCOL, 2),
+    ("lies about lengths", says(HELLO + b"Content-Length: 5, 6\r\n\r\nx"), TryError.PROTOCOL, 2),
+    ("lies about a chunk", says(HELLO + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 200, 2),
+    ("counts beyond counting", says(HELLO + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nx"), 200, 2),
+]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(("behave", "outcome", "body_b"), [case[1:] for case in HOSTILE], ids=[c[0] for c in HOSTILE])
+def test_a_try_ends_in_time_whatever_the_receiver_does(
+    sender: WebhookSender,
+    behave: Behaviour,
+    outcome: int | TryError,
+    body_b: int,
+    tls: bool,  # noqa: FBT001  a case
+) -> None:
+    """No behaviour outlasts the deadline or raises, and a status that arrived whole with its headers counts."""
+    with HostilePeer(behave, tls=tls) as peer:
+        attempt = send_within_bounds(sender, peer.url, b"x" * body_b)
+    assert (attempt.error if attempt.status is None else attempt.status) == outcome
+    assert len(attempt.excerpt) <= EXCERPT_LIMIT_B
+
+
+@pytest.mark.parametrize(
+    ("behave", "outcome"),
+    [
+        (is_silent, TryError.TIMEOUT),
+        (drips(b"\x16\x03\x03\x40\x00", b"\x02"), TryError.TIMEOUT),
+        (says(b"HTTP/1.1 400 plain HTTP\r\n\r\n"), TryError.TLS),
+        (resets, TryError.RESET),
+    ],
+    ids=["silent", "drips a record", "speaks HTTP", "resets"],
+)
+def test_a_tls_handshake_that_comes_to_nothing_ends_in_time(
+    sender: WebhookSender, behave: Behaviour, outcome: TryError
+) -> None:
+    """The deadline covers the handshake as well."""
+    with HostilePeer(behave) as peer:
+        assert send_within_bounds(sender, peer.url.replace("http:", "https:")).error == outcome
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda tail: HELLO + tail))
+@settings(max_examples=60, deadline=None)
+def test_no_answer_makes_the_sender_raise(answer: bytes) -> None:
+    """Whatever bytes come back, the try has an outcome."""
+    with HostilePeer(says(answer)) as peer:
+        attempt = send_within_bounds(WebhookSender(LOOPBACK, TIMEOUT_S), peer.url)
+    assert (attempt.status is None) != (attempt.error is None)
+
+
+def test_an_answer_given_before_the_body_was_read_counts(sender: WebhookSender) -> None:
+    """A receiver that refuses an event by its headers is heard, though the body could not be sent."""
+
+    def behave(sock: socket.socket, over: threading.Event) -> None:
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(1_000_000):
+            pass
+
+    with HostilePeer(behave) as peer:
+        assert send_within_bounds(sender, peer.url, b"x" * 3_000_000).status == 410
+
+
+def test_a_port_without_a_listener_is_refused(sender: WebhookSender) -> None:
+    """A receiver that is down is told apart from one that is slow."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    assert send_within_bounds(sender, f"http://127.0.0.1:{port}/").error == TryError.REFUSED
+
+
+def test_a_certificate_for_another_name_is_refused() -> None:
+    """Pinning the address does not weaken TLS: the certificate must be for the URL's name."""
+    sender = WebhookSender(LOOPBACK, TIMEOUT_S, tls=client_tls(), getaddrinfo=resolver("127.0.0.1"))
+    with Receiver(tls=True) as receiver:
+        assert sender.send(f"https://hooks.example.com:{receiver.port}/", {}, b"{}").status == 200
+        assert sender.send(f"https://other.example.com:{receiver.port}/", {}, b"{}").error == TryError.TLS
+        [request] = receiver.requests
+    assert request.headers["host"] == f"hooks.example.com:{receiver.port}"
+
+
+def test_an_unknown_certificate_is_refused() -> None:
+    """By default only the system's authorities are trusted."""
+    with Receiver(tls=True) as receiver:
+        assert WebhookSender(LOOPBACK, TIMEOUT_S).send(receiver.url, {}, b"{}").error == TryError.TLS
+        assert receiver.requests == []
+
+
+@pytest.mark.parametrize("ips", [("127.0.0.1",), ("93.184.215.14", "127.0.0.1"), ("169.254.169.254",), ("::1",)])
+def test_a_name_with_one_bad_address_is_never_connected_to(ips: tuple[str, ...]) -> None:
+    """One refused address among several refuses the name, since the next answer may lead there."""
+    with Receiver() as receiver:
+        sender = WebhookSender(Policy(allow_http=True), TIMEOUT_S, getaddrinfo=resolver(*ips))
+        attempt = send_within_bounds(sender, f"http://hooks.example.com:{receiver.port}/")
+        assert attempt.error == TryError.ADDRESS_REFUSED
+        assert receiver.requests == []
+
+
+def test_a_url_that_policy_no_longer_allows_is_not_called() -> None:
+    """A job submitted under other settings does not keep a door open."""
+    with Receiver() as receiver:
+        assert WebhookSender(Policy(), TIMEOUT_S).send(receiver.url, {}, b"{}").error == TryError.ADDRESS_REFUSED
+        assert receiver.requests == []
+
+
+def test_a_name_is_resolved_once_for_a_try() -> None:
+    """The address that was judged is the one connected to: no second look-up could answer differently."""
+    names = resolver("127.0.0.1")
+    with Receiver() as receiver:
+        sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=names)
+        assert sender.send(f"http://hooks.example.com:{receiver.port}/", {}, b"{}").status == 200
+    assert names.asked == 1
+
+
+def test_localhost_is_loopback_without_a_resolver() -> None:
+    """``localhost`` works where loopback is opened, whatever a hosts file adds to it."""
+    with Receiver() as receiver:
+        sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=resolver("93.184.215.14"))
+        assert sender.send(f"http://localhost:{receiver.port}/", {}, b"{}").status == 200
+
+
+def test_a_dead_address_does_not_hide_a_live_one() -> None:
+    """A name with several addresses is reached at the next when the first refuses."""
+    with Receiver() as receiver:
+        sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=resolver("127.0.0.2", "127.0.0.1"))
+        assert send_within_bounds(sender, f"http://hooks.example.com:{receiver.port}/").status == 200
+
+
+def test_a_name_that_does_not_resolve_is_an_outcome() -> None:
+    """A failed look-up is a failed try like any other."""
+
+    def fails(*_args: Any, **_kwargs: Any) -> Sequence[tuple[Any, ...]]:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=fails)
+    assert send_within_bounds(sender, "http://hooks.example.com/").error == TryError.DNS
+
+
+def test_a_slow_resolver_cannot_hold_the_sender() -> None:
+    """A look-up that blocks for ever ends the try at its deadline."""
+    over = threading.Event()
+
+    def hangs(*_args: Any, **_kwargs: Any) -> Sequence[tuple[Any, ...]]:
+        over.wait()
+        raise OSError(errno.EIO, "too late")
+
+    sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=hangs)
+    assert send_within_bounds(sender, "http://hooks.example.com/").error == TryError.DNS
+    over.set()
+
+
+def test_every_address_is_kept_in_the_resolvers_order() -> None:
+    """The system's order of preference (RFC 6724) decides which is tried first."""
+    places = resolve(target("https://h.example.com/"), Policy(), monotonic() + 1, resolver("2606:4700::1", "1.1.1.1"))
+    assert not isinstance(places, TryError)
+    assert [place.sockaddr for place in places] == [("2606:4700::1", 443), ("1.1.1.1", 443)]
+
+
+def test_the_default_context_checks_names() -> None:
+    """The sender's own TLS context verifies certificates and host names."""
+    context = WebhookSender(Policy(), TIMEOUT_S)._tls
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
