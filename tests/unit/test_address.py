@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreman.domain import address
-from foreman.domain.address import Address, Network, Policy, Refusal, Target, judge_address, judge_url, parse_address
+from foreman.domain.address import (
+    Address,
+    Network,
+    Policy,
+    Refusal,
+    Target,
+    judge_address,
+    judge_url,
+    origin_of,
+    parse_address,
+)
 
 URLS: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "data" / "bad-urls.json").read_text())
 DEFAULT = Policy()
@@ -137,6 +147,22 @@ def test_an_accepted_url_is_taken_apart_for_the_request(url: str, authority: str
 def test_allowed_nets_open_what_they_name_and_no_more(url: str, nets: tuple[str, ...], code: str | None) -> None:
     """Private names and addresses are an operator's to open; metadata services are not."""
     assert refused(url, Policy(allow_http=True, allowed_nets=tuple(map(ip_network, nets)))) == code
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://H.example.com.:443/a?b", "https://h.example.com"),
+        ("https://h.example.com:8443/", "https://h.example.com:8443"),
+        ("http://localhost:9000/hook", "http://localhost:9000"),
+        ("http://[::1]:80/", "http://[::1]"),
+        ("ftp://h.example.com/", "ftp://h.example.com:0"),
+        ("no url", "no url"),
+    ],
+)
+def test_an_origin_is_one_receiver_whatever_the_policy(url: str, origin: str) -> None:
+    """Spellings of one receiver count as one, also for a URL that settings have shut since it was stored."""
+    assert origin_of(url) == origin
 
 
 def test_allowed_nets_alone_do_not_open_plain_http() -> None:
