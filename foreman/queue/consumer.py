@@ -58,7 +58,10 @@ class WakingConsumer(Consumer):
         self._prefetch = prefetch
         self._idle_s = min(timeout_ms / 1000, HEARTBEAT_S)
         self._custody = broker.custody(queue_name)
-        self._is_delayed = q_name(queue_name) != queue_name
+        if q_name(queue_name) != queue_name:
+            # A delayed message is only ever in the memory of the thread that consumes it, and that thread forgot it
+            # before it made a new consumer. Disowned, it is found by `_reclaim`; kept, it would be stranded.
+            self._custody.release(self._custody.held() - self._custody.unsent().keys())
         self._fetched: deque[Message[Any]] = deque()
         #: When the delayed messages that were handed over fall due, soonest first: a heap of moments.
         self._etas: list[int] = []
@@ -107,10 +110,8 @@ class WakingConsumer(Consumer):
         """
         unseen = [MessageProxy(message) for message in self._fetched]
         self._fetched.clear()
-        if self._is_delayed:
-            # Nobody has these any more: a delayed message is only ever in the memory of the thread that closes us.
-            # Disowned, those that cannot be put back now are found by the next consumer's `_reclaim`.
-            self._custody.release(self._custody.held())
+        # Disowned first: what cannot be put back now is found by the next consumer's `_reclaim`.
+        self._custody.release(_redis_id(message) for message in unseen)
         self.requeue(unseen)
 
     def _hand_over(self) -> MessageProxy:

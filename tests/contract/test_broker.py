@@ -74,9 +74,9 @@ def test_delayed_messages_are_handled_in_the_order_they_are_due(engine: Engine) 
     broker, handled = engine.broker(), Handled()
     declare(broker, handled.add)
     with working(broker, threads=1):
-        for delay_ms in (900, 300, 600):
+        for delay_ms in (450, 150, 300):
             Messenger(broker).send(work(f"{delay_ms}"), delay_ms=delay_ms)
-        assert handled.wait_for(3) == ["300", "600", "900"]
+        assert handled.wait_for(3) == ["150", "300", "450"]
 
 
 def test_an_actor_that_asks_for_a_retry_is_called_again_after_the_delay(engine: Engine) -> None:
@@ -299,7 +299,7 @@ def test_a_stopped_worker_hands_back_its_delayed_messages(engine: Engine) -> Non
     declare(stopping, lambda: handled.add("by the stopped one"))
     declare(other, lambda: handled.add("by the other"))
     with working(stopping):
-        Messenger(stopping).send(work(), delay_ms=3000)
+        Messenger(stopping).send(work(), delay_ms=1500)
         eventually(lambda: stopping.custody(f"{WORK.queue}.DQ").count() == 1)
     with working(other):
         assert handled.wait_for(1) == ["by the other"]
