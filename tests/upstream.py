@@ -6,7 +6,6 @@ By hand: ``python tests/upstream.py --port 11434 --tokens 32 --delay-ms 20 --loa
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import select
 import socket
@@ -163,14 +162,16 @@ def reply(
 
 
 def say(exchange: Exchange, messages: Iterable[dict[str, Any]], delay_s: float) -> None:
-    """Each of ``messages`` as a line, and no end; the head goes with the first, before which Ollama has nothing to say."""
-    for index, message in enumerate(itertools.chain(messages, ({},))):
-        if message:
-            exchange.pause(delay_s)
-        if index == 0:
+    """Each of ``messages`` as a line, and no end. The head goes with the first: Ollama has nothing to say before."""
+    begun = False
+    for message in messages:
+        exchange.pause(delay_s)
+        if not begun:
             exchange.begin()
-        if message:
-            exchange.line(exchange.part(message))
+        begun = True
+        exchange.line(exchange.part(message))
+    if not begun:
+        exchange.begin()
 
 
 # ------------------------------------------------------------------------------------------------------- the server

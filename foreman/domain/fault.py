@@ -86,7 +86,7 @@ def answered(status: int, text: str, *, retry_after: str | None = None) -> Fault
 
 def reported(text: str) -> Fault:
     """The upstream sent ``{"error": text}`` as a line of the stream, after a 200."""
-    if _NO_SUCH_MODEL.search(text):
+    if _NO_SUCH_MODEL.search(text[: 2 * MAX_QUOTE_CHARS]):
         return Fault(Cause.MODEL_NOT_FOUND, f"The upstream reported an error{_quoted(text)}", retry=False)
     return Fault(Cause.UPSTREAM_ERROR, f"The upstream reported an error{_quoted(text)}", retry=True)
 
