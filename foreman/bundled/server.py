@@ -1,7 +1,7 @@
 """The bundled model as a process of its own, speaking what foreman needs of Ollama's native API over HTTP.
 
 ``python -m foreman.bundled.server --bind 127.0.0.1:11500 --model model.gguf``; with port 0 the address it chose is the
-first line of stdout, as it is with ``--fd``, which takes a listening socket from the parent instead.
+first line of stdout. ``--fd`` takes a listening socket from the parent instead.
 """
 
 from __future__ import annotations
@@ -248,8 +248,9 @@ def main(argv: list[str] | None = None) -> None:
     host, _, port = (arguments.bind or ":0").rpartition(":")
     address = arguments.fd if arguments.fd is not None else (host.strip("[]"), int(port))
     server = OllamaServer(address, engine, modified_at)
-    bound = server.server_address
-    print(f"http://{bound[0]!s}:{bound[1]}", flush=True)  # noqa: T201 -- stdout is how the address is told
+    if arguments.fd is None:
+        bound = server.server_address
+        print(f"http://{bound[0]!s}:{bound[1]}", flush=True)  # noqa: T201 -- stdout is how the address is told
     server.serve_forever()
 
 

@@ -1,0 +1,62 @@
+"""How gunicorn serves the API: `foreman process web` reads this file, and the numbers come from foreman's settings."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foreman import logs
+from foreman.cli import tether
+from foreman.settings import from_environment
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+_settings = from_environment()
+
+#: Seconds a client may take to send or read anything within a request. gunicorn has no limit of its own, so a client
+#: that stalls in a header or a body would hold a thread for good.
+STALL_S = 30
+
+wsgi_app = "foreman.wiring:wsgi()"
+bind = _settings.web.bind
+# Threads, since a request that waits or streams costs one for its whole length and nothing else.
+worker_class = "gthread"
+workers = _settings.web.workers
+threads = _settings.web.threads
+# With several workers, one must not take connections that it has no thread for while another idles. With one there is
+# nobody to leave them to, and the difference is what may be kept alive between requests.
+worker_connections = threads if workers > 1 else 1000
+keepalive = 75
+graceful_timeout = int(_settings.workers.shutdown_grace_s)
+# Seconds without a sign of life from a worker's main loop, not from a request, before it is replaced.
+timeout = 60
+preload_app = False
+# The heartbeat is a file: on a disk that stalls, it would be a false alarm.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 -- gunicorn makes and unlinks it there
+# No second door: by default gunicorn listens for commands on a Unix socket.
+control_socket_disable = True
+# foreman logs requests itself. gunicorn's first line comes before our handler is in place: warnings only until then.
+accesslog = None
+loglevel = "warning"
+
+
+def on_starting(_server: Arbiter) -> None:
+    """Log like every other process of foreman."""
+    logs.configure(_settings.log, process="web")
+
+
+def when_ready(server: Arbiter) -> None:
+    """Bound every read and write of every connection: accepted sockets inherit the listener's options."""
+    limit = struct.pack("@ll", STALL_S, 0)
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def post_fork(_server: Arbiter, worker: Worker) -> None:
+    """Do not outlive the master: a worker of a killed one would keep the port for as long as its requests last."""
+    tether.die_with(worker.ppid)

@@ -1,0 +1,78 @@
+"""The command line: what can be asked for, and how a refusal looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from foreman import __version__
+from foreman.errors import SettingInvalid
+
+#: Exit status of a start with wrong settings, as of a wrong command line.
+_MISUSE = 2
+
+
+class _Foreman(click.Group):
+    """A group whose commands may let wrong settings rise: each is one line on stderr."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- the base class's signature
+        try:
+            return super().invoke(ctx)
+        except SettingInvalid as error:
+            for line in str(error).splitlines():
+                click.echo(f"foreman: {line}", err=True)
+            ctx.exit(_MISUSE)
+
+
+@click.group(cls=_Foreman, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="foreman")
+def main() -> None:
+    """A durable front door for a local language model server.
+
+    \b
+    Examples:
+      foreman up                            everything on this machine
+      foreman up --bind 0.0.0.0:8420        the same, for the whole network
+      FOREMAN_UPSTREAM_URL=http://127.0.0.1:11434 foreman up
+                                            with your Ollama as the model server
+      foreman process web                   one process, as in the Procfile
+
+    Every setting is in conf/foreman.toml; FOREMAN_<SECTION>_<KEY> in the environment overrides it.
+    """  # noqa: D301 -- click needs its \b as it is
+
+
+@main.command()
+@click.option("--data-dir", metavar="DIR", help="Where the state is kept (data.dir).")
+@click.option("--bind", metavar="HOST:PORT", help="Address to listen on (web.bind).")
+def up(data_dir: str | None, bind: str | None) -> None:
+    """Run everything on this machine, until Ctrl-C."""
+    # Imported when used: `foreman --version` need not wait for what the others need.
+    from foreman.cli import up as command  # noqa: PLC0415
+
+    raise SystemExit(command.up(data_dir, bind))
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["web", "jobs", "artifacts", "webhooks", "clock"]))
+@click.option("--fd", type=int, help="web: descriptor of an inherited socket that listens.")
+@click.option("--grace-s", type=float, help="web: seconds for requests under way at a stop.")
+def process(name: str, fd: int | None, grace_s: float | None) -> None:
+    """Run one process, as the Procfile does; Redis and the database are those of the settings."""
+    from foreman.cli import process as command  # noqa: PLC0415 -- see above
+
+    if name == "web":
+        command.web(fd, grace_s)
+    elif name == "clock":
+        command.run_clock()
+    else:
+        command.worker(name)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from foreman import wiring  # noqa: PLC0415 -- see above
+
+    applied = wiring.migrate()
+    click.echo("\n".join(f"applied {name}" for name in applied) or "the database is up to date")

@@ -1,0 +1,91 @@
+"""One process of foreman, as the Procfile and ``foreman up`` run it: what it consumes, and how it stops."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from foreman import clock, wiring
+from foreman.queue import messages, ticks
+from foreman.queue.worker import run_worker
+from foreman.settings import conf_path
+
+#: Seconds for which a repeated signal counts as the same one: who starts us in a group sends it to the group, and the
+#: supervisor sends it again.
+_SAME_SIGNAL_S = 2.0
+
+#: Process -> the queues it consumes.
+QUEUES: dict[str, frozenset[str]] = {
+    "jobs": frozenset({messages.RUN.queue}),
+    "artifacts": frozenset({messages.PERSIST.queue, messages.SWEEP.queue, messages.PRUNE.queue}),
+    "webhooks": frozenset({messages.DELIVER.queue}),
+}
+
+#: Every process there is.
+NAMES = ("web", *QUEUES, "clock")
+
+
+def web(fd: int | None = None, grace_s: float | None = None) -> NoReturn:
+    """Become gunicorn. ``fd``: a socket that listens already; ``grace_s``: for requests under way when it is stopped.
+
+    Raises:
+        SettingInvalid: before gunicorn would stumble over it.
+    """
+    settings = wiring.settings()
+    wiring.broker()
+    argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(conf_path("gunicorn.py"))]
+    # gunicorn puts its directory first among those that modules come from; this one is nobody's to write to.
+    argv += ["--chdir", "/", "--bind", settings.web.bind if fd is None else f"fd://{fd}"]
+    if grace_s is not None:
+        argv += ["--graceful-timeout", str(round(grace_s))]
+    os.execv(sys.executable, argv)  # noqa: S606 -- no shell is wanted
+
+
+def worker(name: str) -> None:
+    """Consume the queues of process ``name`` until stopped; jobs under way have ``workers.shutdown_grace_s``.
+
+    Raises:
+        SettingInvalid: something it needs is not set.
+    """
+    settings = wiring.settings().workers
+    # Like Dramatiq's own command: the actors are named, not imported, since nothing here depends on what they do.
+    importlib.import_module("actors")
+    wiring.services()
+    _begin(name)
+    run_worker(
+        wiring.broker(), QUEUES[name], getattr(settings, f"{name}_threads"), wiring.stopping, settings.shutdown_grace_s
+    )
+
+
+def run_clock() -> None:
+    """Send the periodic messages until stopped.
+
+    Raises:
+        SettingInvalid: something it needs is not set.
+    """
+    broker = wiring.broker()
+    _begin("clock")
+    ticks.run(broker, wiring.ticks(), wiring.stopping)
+
+
+def _begin(name: str) -> None:
+    wiring.configure_logs(name)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _asked)
+
+
+_asked_at: float | None = None
+
+
+def _asked(number: int, _frame: object) -> None:
+    """Stop; when asked again later, end at once."""
+    global _asked_at  # noqa: PLW0603 -- a signal handler has no other place, and a process has one of it
+    now = clock.monotonic()
+    if _asked_at is None:
+        _asked_at = now
+        wiring.stopping.set()
+    elif now - _asked_at > _SAME_SIGNAL_S:
+        os._exit(128 + number)
