@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import quote
 
-from foreman.errors import AddressRefused
-
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -66,10 +64,6 @@ class Refusal:
 
     code: str
     detail: str
-
-    def as_error(self) -> AddressRefused:
-        """The same as an exception, for whoever cannot go on."""
-        return AddressRefused(self.code, self.detail)
 
 
 #: Characters. What proxies and log lines commonly take; longer ones are refused before they are stored.
