@@ -14,8 +14,7 @@ The tree::
     ├── ArtifactNotFound        the job has no artifact of this name
     ├── StaleLease              the lease was lost: what was about to be written is refused
     ├── StoreUnavailable        the database cannot be read or written now
-    ├── ArtifactStoreUnavailable  the artifact store cannot be read or written now
-    └── AddressRefused          the webhook URL may not be called: a code, never the address found
+    └── ArtifactStoreUnavailable  the artifact store cannot be read or written now
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class JobNotFound(JobError):
 
 
 class JobGone(JobError):
-    """The job was pruned or deleted; its id stays known for ``prune.tombstones_s``."""
+    """The job was pruned or deleted; its id stays known for ``prune.tombstone_ttl_s``."""
 
 
 class JobNotTerminal(JobError):
@@ -116,11 +115,3 @@ class StoreUnavailable(ForemanError):
 class ArtifactStoreUnavailable(ForemanError):
     """The artifact store refused a read or write; try again later."""
 
-
-class AddressRefused(ForemanError):
-    """A webhook URL may not be called. ``code`` names the rule; the address itself is never part of the text."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail

@@ -78,7 +78,9 @@ def settings() -> Settings:
     Raises:
         SettingInvalid: one line for each setting that cannot be used.
     """
-    return settings_module.from_environment()
+    read = settings_module.from_environment()
+    parse_secrets(read.webhook.secret)
+    return read
 
 
 @cache
@@ -177,7 +179,7 @@ def _runner() -> Runner:
 
 
 def _persister() -> Persister:
-    return Persister(stores().artifacts, stores().objects, messenger(), settings().artifacts.row_limit_b)
+    return Persister(stores().artifacts, stores().objects, messenger(), settings().artifacts.inline_limit_b)
 
 
 def _deliverer() -> Deliverer:
@@ -195,7 +197,7 @@ def _deliverer() -> Deliverer:
 
 def _pruner() -> Pruner:
     conf = settings().prune
-    return Pruner(stores().pruning, stores().jobs, stores().objects, conf.batch, conf.tombstone_ttl_s)
+    return Pruner(stores().pruning, stores().jobs, stores().objects, conf.batch, round(conf.tombstone_ttl_s * 1000))
 
 
 def _sweeper() -> Sweeper:

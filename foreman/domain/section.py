@@ -86,7 +86,6 @@ class Artifacts:
 
     url: str = _key("", _ARTIFACTS_URL, secret=True)
     inline_limit_b: int = _key(262_144, _BYTES)
-    row_limit_b: int = _key(65_536, _BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Persister:
-    """What the actor ``persist`` does. Artifacts up to ``row_limit_b`` bytes stay in their row."""
+    """What the actor ``persist`` does. Artifacts up to ``inline_limit_b`` bytes stay in their row."""
 
     artifacts: Artifacts
     objects: Objects
     messenger: Messenger
-    row_limit_b: int
+    inline_limit_b: int
 
     def persist(self, job_id: str) -> None:
         """Store the job's completion and end the job; nothing to do if that has happened.
@@ -35,7 +35,7 @@ class Persister:
         if artifact is None or artifact.data is None:
             return
         location = None
-        if artifact.size_b > self.row_limit_b:
+        if artifact.size_b > self.inline_limit_b:
             location = self.objects.put(job_id, artifact.name, artifact.data)
         job = self.artifacts.stored(artifact, location, clock.now())
         if job is None:

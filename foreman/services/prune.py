@@ -27,7 +27,7 @@ class Pruner:
     jobs: Jobs
     objects: Objects
     batch: int
-    tombstone_ttl_s: int
+    tombstone_ttl_ms: int
 
     def prune(self) -> int:
         """Remove every job that is over; returns how many. Each batch is committed by itself."""
@@ -37,7 +37,7 @@ class Pruner:
             removed += gone
             if not gone:
                 break
-        while self.pruning.forget(clock.now() - self.tombstone_ttl_s * 1000, self.batch) == self.batch:
+        while self.pruning.forget(clock.now() - self.tombstone_ttl_ms, self.batch) == self.batch:
             pass
         if removed:
             log.info("pruned", jobs=removed)
