@@ -9,6 +9,7 @@ import argparse
 import json
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -111,6 +112,9 @@ class Exchange:
         self._handler.close_connection = True
 
     def _check(self) -> None:
+        if self.fake.tls is not None:
+            # Cannot be peeked into, but a client that has asked and got no answer has nothing more to say.
+            raise HungUp
         try:
             if self._handler.connection.recv(1, socket.MSG_PEEK) == b"":
                 raise HungUp
@@ -136,9 +140,6 @@ def stats(tokens: int) -> dict[str, Any]:
         "eval_count": tokens,
         "eval_duration": 4_799_921_000,
     }
-
-
-# ------------------------------------------------------------------------------------------------------- behaviours
 
 
 def reply(
@@ -174,9 +175,6 @@ def say(exchange: Exchange, messages: Iterable[dict[str, Any]], delay_s: float) 
         exchange.begin()
 
 
-# ------------------------------------------------------------------------------------------------------- the server
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
@@ -194,14 +192,18 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def setup(self) -> None:
-        super().setup()
         self.fake = cast("_Server", self.server).fake
+        if self.fake.tls is not None:
+            self.request = self.fake.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
         self.fake._opened(self.connection)
 
     def finish(self) -> None:
         self.fake._closed(self.connection)
         with suppress(OSError):
             super().finish()
+        if self.fake.tls is not None:
+            self.connection.close()
 
     def do_GET(self) -> None:
         self._receive(b"")
@@ -231,29 +233,38 @@ class _Handler(BaseHTTPRequestHandler):
 class FakeOllama:
     """The server, as a context manager. ``calls`` holds what came in; ``next`` says how the next chats are answered.
 
-    ``models`` are those it knows, ``None`` for any; ``loaded`` those in memory. Loading takes ``load_delay_s``.
+    ``connections`` are open now. ``models`` are those it knows, ``None`` for any; ``loaded`` those in memory. Loading
+    takes ``load_delay_s``. With ``tls`` it speaks that.
     """
 
-    def __init__(self, port: int = 0, *, models: set[str] | None = None, load_delay_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        models: set[str] | None = None,
+        load_delay_s: float = 0.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.port = port
+        self.tls = tls
         self.models = models
         self.load_delay_s = load_delay_s
         self.default: Behaviour = reply("Hello", ", ", "world", "!")
         self.calls: list[Received] = []
+        self.connections: set[socket.socket] = set()
         self.loaded: dict[str, float] = {}
         self.max_in_flight = 0
         self._in_flight = 0
         self._changed = threading.Condition()
         self._chats: deque[Behaviour] = deque()
         self._loads: deque[Behaviour] = deque()
-        self._connections: set[socket.socket] = set()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
         """Where it listens, or listened before ``stop``."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def chats(self) -> list[Received]:
@@ -293,10 +304,10 @@ class FakeOllama:
             self._thread.join()
             self._server = None
         with self._changed:
-            for connection in self._connections:
+            for connection in self.connections:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-            self._changed.wait_for(lambda: not self._connections, timeout=5.0)
+            self._changed.wait_for(lambda: not self.connections, timeout=5.0)
 
     def __enter__(self) -> Self:
         self.start()
@@ -307,11 +318,12 @@ class FakeOllama:
 
     def _opened(self, connection: socket.socket) -> None:
         with self._changed:
-            self._connections.add(connection)
+            self.connections.add(connection)
+            self._changed.notify_all()
 
     def _closed(self, connection: socket.socket) -> None:
         with self._changed:
-            self._connections.discard(connection)
+            self.connections.discard(connection)
             self._changed.notify_all()
 
     def _answer(self, exchange: Exchange) -> None:

@@ -34,7 +34,7 @@ LINE_LIMIT_B = 8 * 2**20
 COMPLETION_LIMIT_B = 64 * 2**20
 #: Bytes of an error's body that are read, and seconds they may take: the status alone has decided already.
 ERROR_LIMIT_B = 16_384
-_ERROR_LIMIT_S = 2.0
+ERROR_LIMIT_S = 2.0
 #: Seconds the end of a preload's answer may take once it has said ``done``: it is behind it in the same packet.
 _DRAIN_LIMIT_S = 0.5
 
@@ -260,7 +260,7 @@ class Call:
     def _refusal(self, response: HTTPResponse, bounds: _Bounds) -> Fault:
         """The fault of a status other than 200, with as much of its body as came in time."""
         body = b""
-        with suppress(*_BROKEN), self._watched(self._sock, min(bounds.deadline, monotonic() + _ERROR_LIMIT_S)):
+        with suppress(*_BROKEN), self._watched(self._sock, min(bounds.deadline, monotonic() + ERROR_LIMIT_S)):
             while len(body) < ERROR_LIMIT_B and (data := response.read1(ERROR_LIMIT_B, decode_content=False)):
                 body += data
         text = body[:ERROR_LIMIT_B].decode(errors="replace")

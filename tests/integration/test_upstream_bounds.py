@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from foreman.domain.completion import Completion
+from foreman.domain.fault import Aborted, Fault
+from foreman.domain.lifecycle import Cause
+from foreman.net import upstream as client
+from foreman.net.upstream import Call, Upstream
+from tests import upstream_faults as faults
+from tests.receiver import CERTIFICATE, server_tls
+from tests.upstream import FakeOllama, reply
+from tests.upstream_calls import PAYLOAD, SLACK_S, chat, connected, fault_of, full_backlog
+
+
+@pytest.fixture
+def ollama() -> Iterator[FakeOllama]:
+    """A model server that behaves until it is told not to."""
+    with FakeOllama() as fake:
+        yield fake
+
+
+@pytest.fixture
+def call(ollama: FakeOllama) -> Iterator[Call]:
+    """A connected call."""
+    with connected(ollama) as connection:
+        yield connection
+
+
+# ------------------------------------------------------------------------------------------------------- bounds
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        faults.hang,
+        faults.after(1, faults.hang),
+        faults.drip(b"HTTP/1.1 100 Continue\r\n\r\n", 0.02),
+        faults.drip(b"H", 0.02),
+        faults.after(1, faults.drip(b"1\r\n \r\n", 0.02)),
+        faults.after(1, faults.drip(b"0", 0.02)),
+        faults.after(10_000, faults.end, delay_s=0.02),
+    ],
+    ids=["silent", "silent later", "endless 100", "endless head", "dripped spaces", "endless size", "slow tokens"],
+)
+def test_a_chat_ends_at_its_deadline_whatever_the_server_does(ollama: FakeOllama, call: Call, behaviour: Any) -> None:
+    """A byte now and then resets a socket timeout for ever; the wall clock decides."""
+    ollama.next(behaviour)
+    started = time.monotonic()
+    assert fault_of(chat(call, exec_timeout_s=0.4)) == (Cause.EXEC_TIMEOUT, False, True)
+    assert time.monotonic() - started < 0.4 + SLACK_S
+
+
+@pytest.mark.parametrize(
+    "behaviour", [faults.hang, faults.after(3, faults.hang, delay_s=0.1)], ids=["at once", "later"]
+)
+def test_a_silent_upstream_is_stalled(ollama: FakeOllama, call: Call, behaviour: Any) -> None:
+    """The clock starts with the request and again with every byte: a slow start and slow tokens are no stall."""
+    ollama.next(behaviour)
+    started = time.monotonic()
+    assert fault_of(chat(call, stall_timeout_s=0.2)) == (Cause.STALLED, True, True)
+    assert time.monotonic() - started < 0.2 + 0.3 + SLACK_S
+
+
+def test_slow_tokens_are_no_stall(ollama: FakeOllama, call: Call) -> None:
+    """A chat may take many times the stall timeout, as long as something comes."""
+    ollama.next(reply(*"abcdefgh", delay_s=0.1))
+    assert isinstance(chat(call, stall_timeout_s=0.3), Completion)
+
+
+def test_a_load_ends_at_its_deadline(ollama: FakeOllama, call: Call) -> None:
+    """A model that never loads holds its slot no longer than it was given, dripping or silent."""
+    for behaviour in (faults.hang, faults.drip(b"H", 0.02)):
+        ollama.next_load(behaviour)
+        started = time.monotonic()
+        assert fault_of(call.load(PAYLOAD, timeout_s=0.3)) == (Cause.LOAD_TIMEOUT, True, True)
+        assert time.monotonic() - started < 0.3 + SLACK_S
+
+
+def test_the_body_of_an_error_is_not_waited_for(ollama: FakeOllama, call: Call) -> None:
+    """The status has decided; a server that never finishes its excuse does not hold the slot."""
+    ollama.next(never_finished)
+    started = time.monotonic()
+    outcome = chat(call, exec_timeout_s=60, stall_timeout_s=60)
+    assert isinstance(outcome, Fault)
+    assert (outcome.upstream_status, outcome.cause) == (500, Cause.UPSTREAM_ERROR)
+    assert time.monotonic() - started < client.ERROR_LIMIT_S + SLACK_S
+
+
+def never_finished(exchange: Any) -> None:
+    """An error whose body drips."""
+    exchange.raw(b"HTTP/1.1 500 X\r\nContent-Length: 1000\r\n\r\n")
+    faults.drip(b"x", 0.05)(exchange)
+
+
+def test_an_answer_that_is_done_is_not_held_up_by_what_follows(ollama: FakeOllama, call: Call) -> None:
+    """A server that keeps the stream open after ``"done": true`` costs no time, and the next call a new connection."""
+
+    def lingering(exchange: Any) -> None:
+        exchange.begin()
+        exchange.line(exchange.part({}, done=True))
+        faults.hang(exchange)
+
+    ollama.next_load(lingering)
+    started = time.monotonic()
+    assert call.load(PAYLOAD, timeout_s=30) is None
+    assert isinstance(chat(call), Completion)
+    assert time.monotonic() - started < 0.5 + 2 * SLACK_S
+    assert len({received.peer for received in ollama.calls}) == 2
+
+
+# ------------------------------------------------------------------------------------------------------- aborting
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [faults.hang, faults.after(2, faults.hang), faults.drip(b"H", 0.02)],
+    ids=["before the head", "in the middle", "dripped"],
+)
+def test_an_abort_ends_a_chat_at_once(ollama: FakeOllama, call: Call, behaviour: Any) -> None:
+    """Before the head, in the middle of the text, or while bytes drip: the call returns, and the server sees it go."""
+    ollama.next(behaviour)
+    outcome, took_s = aborted_after(lambda: len(ollama.chats) == 1, ollama, call, lambda: chat(call))
+    assert isinstance(outcome, Aborted)
+    assert took_s < SLACK_S
+    assert ollama.chats[0].ended.wait(5)
+    assert ollama.chats[0].hung_up
+
+
+def test_an_abort_ends_a_load_at_once(ollama: FakeOllama, call: Call) -> None:
+    """A model of many gigabytes loads for minutes, and whoever cancels does not want to wait for it."""
+    ollama.load_delay_s = 30
+    outcome, took_s = aborted_after(
+        lambda: len(ollama.loads) == 1, ollama, call, lambda: call.load(PAYLOAD, timeout_s=60)
+    )
+    assert isinstance(outcome, Aborted)
+    assert took_s < SLACK_S
+
+
+def aborted_after(condition: Any, ollama: FakeOllama, call: Call, act: Any) -> tuple[object, float]:
+    """What ``act`` returns when the call is aborted once ``condition`` holds, and how long after that."""
+    outcome: list[object] = []
+    thread = threading.Thread(target=lambda: outcome.append(act()))
+    thread.start()
+    ollama.wait_for(condition)
+    started = time.monotonic()
+    call.abort()
+    thread.join(10)
+    return outcome[0], time.monotonic() - started
+
+
+def test_an_abort_ends_a_connection_in_the_making() -> None:
+    """A cancel must not wait for a machine that does not answer."""
+    with full_backlog() as port, Upstream(f"http://127.0.0.1:{port}", 30).call() as call:
+        timer = threading.Timer(0.1, call.abort)
+        timer.start()
+        started = time.monotonic()
+        assert isinstance(call.connect(), Aborted)
+        assert time.monotonic() - started < 0.1 + SLACK_S
+        timer.join()
+
+
+def test_nothing_begins_after_an_abort(ollama: FakeOllama, call: Call) -> None:
+    """An abort that comes between two calls counts for the next one, and again and again."""
+    call.abort()
+    call.abort()
+    assert isinstance(call.load(PAYLOAD, timeout_s=10), Aborted)
+    assert isinstance(chat(call), Aborted)
+    assert isinstance(call.connect(), Aborted)
+    assert isinstance(call.load(b'{"model":"m","messages":[],"keep_alive":0}', timeout_s=10), Aborted)
+    assert ollama.calls == []
+
+
+def test_an_abort_in_the_middle_of_the_text_reads_no_further(ollama: FakeOllama, call: Call) -> None:
+    """What had already arrived is not handed on any more."""
+    seen: list[dict[str, Any]] = []
+
+    def stop_at_the_first(chunk: dict[str, Any]) -> None:
+        seen.append(chunk)
+        call.abort()
+
+    ollama.next(reply(*"abcdefgh"))
+    outcome = call.chat(PAYLOAD, exec_timeout_s=10, stall_timeout_s=10, on_text=stop_at_the_first)
+    assert isinstance(outcome, Aborted)
+    assert len(seen) == 1
+
+
+def test_an_abort_and_a_deadline_work_through_tls() -> None:
+    """Wrapping a socket in TLS detaches it; what watches it must hold on to the connection itself."""
+    with FakeOllama(tls=server_tls()) as ollama:
+        upstream = Upstream(ollama.url, 5, tls=ssl.create_default_context(cafile=CERTIFICATE))
+        ollama.next(faults.after(1, faults.hang), faults.after(1, faults.drip(b"0", 0.02)))
+        with upstream.call() as call:
+            outcome, took_s = aborted_after(lambda: len(ollama.chats) == 1, ollama, call, lambda: chat(call))
+            assert isinstance(outcome, Aborted)
+            assert took_s < SLACK_S
+        with upstream.call() as call:
+            assert fault_of(chat(call, exec_timeout_s=0.4)) == (Cause.EXEC_TIMEOUT, False, True)
