@@ -18,6 +18,13 @@ ROLES = ("system", "user", "assistant", "tool", "developer", "control")
 MAX_MODEL_CHARS = 350 + 3 * 81
 #: What may stand in place of ``content``.
 _INSTEAD_OF_CONTENT = ("tool_calls", "images", "thinking")
+#: Keys whose type is all that is looked at, with what it should be.
+_TYPES: dict[str, tuple[Any, str]] = {
+    "format": (str | dict | None, 'must be "json" or a JSON schema object'),
+    "options": (dict | None, "must be an object"),
+    "think": (bool | str | None, "must be true, false or a string"),
+    "stream": (bool | None, "must be true or false (and is ignored: a job yields one completion)"),
+}
 
 
 def check(body: dict[str, Any], found: Findings) -> None:
@@ -30,14 +37,6 @@ def check(body: dict[str, Any], found: Findings) -> None:
             found.add(child("", key), detail)
     if body.get("keep_alive") is not None and keep_alive_s(body["keep_alive"]) is None:
         found.add("/keep_alive", 'must be a number of seconds or a duration such as "5m"')
-
-
-_TYPES: dict[str, tuple[Any, str]] = {
-    "format": (str | dict | None, 'must be "json" or a JSON schema object'),
-    "options": (dict | None, "must be an object"),
-    "think": (bool | str | None, "must be true, false or a string"),
-    "stream": (bool | None, "must be true or false (and is ignored: a job yields one completion)"),
-}
 
 
 def _check_model(body: dict[str, Any], found: Findings) -> None:

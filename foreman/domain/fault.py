@@ -76,7 +76,9 @@ def answered(status: int, text: str, *, retry_after: str | None = None) -> Fault
     message = f"The upstream answered {status}{_quoted(error_text(text))}"
     if status in _NOT_BEGUN:
         hint_s = _retry_after_s(retry_after)
-        return Fault(Cause.UPSTREAM_ERROR, message, True, False, status, hint_s)  # noqa: FBT003 — the order of the fields
+        return Fault(
+            Cause.UPSTREAM_ERROR, message, retry=True, began=False, upstream_status=status, retry_after_s=hint_s
+        )
     if status == _NOT_FOUND and "model" in text.lower():
         return Fault(Cause.MODEL_NOT_FOUND, message, retry=False, upstream_status=status)
     if _CLIENT_ERROR <= status < _SERVER_ERROR:
