@@ -1,0 +1,69 @@
+"""The API put together: every route, and what each of them is given."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+
+from foreman.api import problems
+from foreman.api.artifacts import ArtifactResource
+from foreman.api.health import HealthResource, MetricsResource, ReadyResource
+from foreman.api.jobs import JobResource, JobsResource
+from foreman.api.readiness import Check, Readiness
+from foreman.api.view import JobView
+from foreman.api.waiting import WaitingRoom
+from foreman.domain.address import Policy
+from foreman.domain.job import Limits
+from foreman.services.prune import Pruner
+from foreman.services.submit import Submitter
+from foreman.store.artifacts import Artifacts
+from foreman.store.events import Events
+from foreman.store.jobs import Jobs
+from foreman.store.objects import Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the API is made of."""
+
+    submitter: Submitter
+    pruner: Pruner
+    jobs: Jobs
+    events: Events
+    artifacts: Artifacts
+    objects: Objects
+    #: The dependencies that ``/readyz`` names.
+    checks: Mapping[str, Check]
+    #: What a submission that does not say gets.
+    defaults: Limits
+    policy: Policy
+    #: What URLs in answers begin with, without a slash at the end.
+    public_url: str
+    inline_limit_b: int
+    max_body_b: int
+    #: Requests that may wait for a job at once: at most half the threads, so that the rest can always submit.
+    max_waits: int
+    #: Set when this process is asked to stop: whoever waits is answered.
+    stopping: threading.Event
+
+
+def make_app(parts: Parts) -> falcon.App[Any, Any]:
+    """The WSGI application."""
+    app: falcon.App[Any, Any] = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = True
+    problems.install(app)
+    view = JobView(parts.jobs, parts.events, parts.artifacts, parts.objects, parts.public_url, parts.inline_limit_b)
+    waiting = WaitingRoom(parts.jobs, parts.max_waits, parts.stopping)
+    readiness = Readiness(parts.checks)
+    jobs = JobsResource(parts.submitter, parts.jobs, view, waiting, parts.defaults, parts.policy, parts.max_body_b)
+    app.add_route("/jobs", jobs)
+    app.add_route("/jobs/{job_id}", JobResource(view, waiting, parts.pruner))
+    app.add_route("/jobs/{job_id}/artifacts/{name}", ArtifactResource(parts.jobs, parts.artifacts, parts.objects))
+    app.add_route("/healthz", HealthResource(readiness))
+    app.add_route("/readyz", ReadyResource(readiness))
+    app.add_route("/metrics", MetricsResource(parts.jobs, parts.events))
+    return app

@@ -1,0 +1,99 @@
+"""The request headers foreman reads by itself: ``Idempotency-Key``, ``Prefer``, ``If-None-Match``, ``Range``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import falcon
+
+from foreman.api.problems import BAD_HEADER, BAD_RANGE, HTTPProblem
+from foreman.api.waiting import MAX_WAIT_S
+
+#: 1 to 255 printable ASCII characters; contract section 1. Anything else could not be written into a log or a URL.
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+#: RFC 7240 section 2: preferences are separated by commas, and a quoted value may hold one.
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+
+#: RFC 9110 section 8.8.3: an entity tag, weak or strong.
+_ETAG = re.compile(r'(?:W/)?("[^"]*")')
+
+#: RFC 9110 section 14.1.2: one range of bytes. A list of them is answered as if it were none: section 14.2 allows it.
+_RANGE = re.compile(r"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.IGNORECASE | re.ASCII)
+
+#: Digits of an offset that are read; more are beyond any artifact just the same.
+_MOST_DIGITS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes from ``start`` up to, not including, ``end`` of ``size_b``."""
+
+    start: int
+    end: int
+    size_b: int
+
+    @property
+    def content_range(self) -> str:
+        """The header of a 206."""
+        return f"bytes {self.start}-{self.end - 1}/{self.size_b}"
+
+
+def idempotency_key(req: falcon.Request) -> str | None:
+    """The key under which the submission may be repeated; ``None`` without one.
+
+    Raises:
+        HTTPProblem: 400 if it is empty, too long or not printable ASCII.
+    """
+    key = req.get_header("Idempotency-Key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise HTTPProblem(BAD_HEADER, "Idempotency-Key must be 1 to 255 printable ASCII characters.")
+    return key
+
+
+def preferred_wait_s(req: falcon.Request) -> int | None:
+    """Seconds of ``Prefer: wait=``, no more than ``MAX_WAIT_S``; ``None`` without a usable one.
+
+    RFC 7240: the first of several counts, and what is malformed or unknown is ignored, never an error.
+    """
+    for preference in _PREFERENCE.findall(req.get_header("Prefer", default="")):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            digits = value.strip().strip('"')
+            usable = digits.isascii() and digits.isdigit()
+            return min(int(digits[-_MOST_DIGITS:]), MAX_WAIT_S) if usable else None
+    return None
+
+
+def etag_matches(req: falcon.Request, etag: str) -> bool:
+    """Whether ``If-None-Match`` names ``etag`` or is ``*``: the client has it already. RFC 9110 section 13.1.2."""
+    given = req.get_header("If-None-Match", default="")
+    return given.strip() == "*" or etag in _ETAG.findall(given)
+
+
+def byte_span(req: falcon.Request, etag: str, size_b: int) -> Span | None:
+    """The part that ``Range`` asks for; ``None``: the whole, since it asks for none, several or in a way unknown.
+
+    A range with an ``If-Range`` counts only if that is ``etag``; RFC 9110 section 13.1.5.
+
+    Raises:
+        HTTPProblem: 416 if nothing of the range is there.
+    """
+    match = _RANGE.fullmatch(req.get_header("Range", default=""))
+    if match is None or req.get_header("If-Range", default=etag).strip() != etag:
+        return None
+    first, last = (
+        (int(text) if len(text) <= _MOST_DIGITS else 10**_MOST_DIGITS) if text else None for text in match.groups()
+    )
+    if first is None and last is None:
+        return None
+    if first is None:
+        start, end = size_b - min(last or 0, size_b), size_b
+    elif last is not None and last < first:
+        return None
+    else:
+        start, end = first, size_b if last is None else min(last + 1, size_b)
+    if start >= end:
+        raise HTTPProblem(BAD_RANGE, headers={"Content-Range": f"bytes */{size_b}"})
+    return Span(start, end, size_b)

@@ -1,0 +1,108 @@
+"""A job as the API writes it: the whole of ``GET /jobs/{id}`` and the summary in a listing. Contract section 2."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foreman.domain.job import Artifact, Job, Moment
+from foreman.domain.json_value import compact
+from foreman.domain.moment import rfc3339
+from foreman.store.events import EventStatus
+
+
+def summary(job: Job) -> dict[str, Any]:
+    """A job in a listing: without ``queue_position``, ``eta_s``, ``result``, ``artifacts`` and ``webhook``.
+
+    Those are what takes another query for each job; the job itself, one GET away, has them.
+    """
+    return _identity(job) | {"error": _error(job)}
+
+
+def document(  # noqa: PLR0913  one argument for each table that a job is spread over
+    job: Job,
+    *,
+    queue_position: int | None,
+    completion: bytes | None,
+    artifacts: Sequence[Artifact],
+    events: Sequence[EventStatus],
+    public_url: str,
+) -> bytes:
+    """The job as JSON.
+
+    ``completion`` is the native response object, whose very bytes become ``result``; ``None`` for a job that has none
+    or one over the inline limit: then ``result`` is its stats, if there are any.
+    """
+    head = _identity(job) | {"queue_position": queue_position, "eta_s": None}
+    result = compact(job.stats) if completion is None else completion
+    tail = {
+        "error": _error(job),
+        "artifacts": [_artifact(each, job, public_url) for each in artifacts],
+        "webhook": None
+        if job.webhook is None
+        else {"url": job.webhook.url, "events": [_event(each) for each in events]},
+    }
+    return compact(head)[:-1] + b',"result":' + result + b"," + compact(tail)[1:]
+
+
+def accepted(job: Job, queue_position: int | None) -> bytes:
+    """The answer to a submission; ``state`` is past ``queued`` only for a job that was submitted before."""
+    links = {"self": location(job.id), "events": f"{location(job.id)}/events", "cancel": f"{location(job.id)}/cancel"}
+    return compact({"job_id": job.id, "state": job.state, "queue_position": queue_position, "links": links})
+
+
+def location(job_id: str) -> str:
+    """The path of a job."""
+    return f"/jobs/{job_id}"
+
+
+def etag(body: bytes) -> str:
+    """A strong entity tag: it changes with any byte of ``body``."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.id,
+        "state": job.state,
+        "model": job.model,
+        "priority": job.priority.label,
+        "metadata": job.metadata,
+        "attempt": job.attempt,
+        "created_at": rfc3339(job.created_at),
+        "expires_at": _moment(job.expires_at),
+        "timestamps": {state: rfc3339(at) for state, at in job.reached},
+    }
+
+
+def _error(job: Job) -> Mapping[str, Any] | None:
+    return None if job.failure is None else job.failure.as_json()
+
+
+def _artifact(artifact: Artifact, job: Job, public_url: str) -> dict[str, Any]:
+    return {
+        "name": artifact.name,
+        "content_type": artifact.content_type,
+        "size_b": artifact.size_b,
+        "sha256": artifact.sha256,
+        "url": f"{public_url}{location(job.id)}/artifacts/{artifact.name}",
+        "expires_at": _moment(job.expires_at),
+    }
+
+
+def _event(event: EventStatus) -> dict[str, Any]:
+    return {
+        "state": event.state,
+        "sequence": event.sequence,
+        "status": event.status,
+        "attempts": event.attempts,
+        "last_status": event.last_status,
+        "last_error": event.last_error,
+        "next_attempt_at": _moment(event.next_attempt_at),
+        "delivered_at": _moment(event.delivered_at),
+    }
+
+
+def _moment(moment: Moment | None) -> str | None:
+    return None if moment is None else rfc3339(moment)

@@ -1,0 +1,66 @@
+"""Gathers what ``GET /jobs/{id}`` shows from the tables and the artifact store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foreman import logs
+from foreman.api.representation import document
+from foreman.domain.job import Artifact, Job
+from foreman.domain.lifecycle import State
+from foreman.errors import ArtifactStoreUnavailable
+from foreman.store.artifacts import Artifacts
+from foreman.store.events import Events
+from foreman.store.jobs import Jobs
+from foreman.store.objects import Objects
+
+log = logs.get_logger(__name__)
+
+#: The artifact that is a job's native response object; contract section 4.
+COMPLETION = "completion"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as its submitter sees it. Completions of at most ``inline_limit_b`` bytes are part of it."""
+
+    jobs: Jobs
+    events: Events
+    artifacts: Artifacts
+    objects: Objects
+    public_url: str
+    inline_limit_b: int
+
+    def show(self, job_id: str) -> bytes:
+        """The job as JSON.
+
+        The job is read before what belongs to it: what is read later can be ahead of it, never behind.
+
+        Raises:
+            JobNotFound, JobGone: it is not there.
+            StoreUnavailable: it cannot be read now.
+        """
+        job = self.jobs.get(job_id)
+        artifacts = self.artifacts.of(job_id) if job.state is State.DONE else ()
+        return document(
+            job,
+            queue_position=self.jobs.position(job),
+            completion=self._completion(job, artifacts),
+            artifacts=artifacts,
+            events=self.events.of(job_id) if job.webhook is not None else (),
+            public_url=self.public_url,
+        )
+
+    def _completion(self, job: Job, artifacts: Sequence[Artifact]) -> bytes | None:
+        found = next((each for each in artifacts if each.name == COMPLETION), None)
+        if found is None or found.size_b > self.inline_limit_b:
+            return None
+        if found.data is not None or found.location is None:
+            return found.data
+        try:
+            return b"".join(self.objects.read(found.location, 0, found.size_b))
+        except (FileNotFoundError, ArtifactStoreUnavailable) as error:
+            # The state of the job is worth more than no answer; its artifact's URL tells what is wrong with the bytes.
+            log.warning("completion not read", job_id=job.id, reason=type(error).__name__)
+            return None

@@ -1,0 +1,77 @@
+"""What gunicorn serves: ``foreman.api.wsgi:application()``, made from this process's settings in each worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+from foreman import wiring
+from foreman.api.app import Parts, make_app
+from foreman.api.readiness import CHECK_TIMEOUT_S
+from foreman.domain.job import Limits
+from foreman.errors import ArtifactStoreUnavailable, StoreUnavailable
+from foreman.queue.probe import answers
+
+
+def application() -> falcon.App[Any, Any]:
+    """The WSGI application of this process.
+
+    Raises:
+        SettingInvalid: a setting that the API needs cannot be used.
+    """
+    conf = wiring.settings()
+    stores = wiring.stores()
+    services = wiring.services()
+    jobs = conf.jobs
+    return make_app(
+        Parts(
+            submitter=services.submitter,
+            pruner=services.pruner,
+            jobs=stores.jobs,
+            events=stores.events,
+            artifacts=stores.artifacts,
+            objects=stores.objects,
+            checks={"database": _database, "redis": _redis, "upstream": _upstream, "artifacts": _artifacts},
+            defaults=Limits(
+                ttl_s=jobs.ttl_s,
+                start_deadline_s=None,
+                load_timeout_s=jobs.load_timeout_s,
+                exec_timeout_s=jobs.exec_timeout_s,
+                stall_timeout_s=jobs.stall_timeout_s,
+                max_attempts=None,
+            ),
+            policy=wiring.policy(),
+            public_url=conf.public_url,
+            inline_limit_b=conf.artifacts.inline_limit_b,
+            max_body_b=conf.web.max_body_b,
+            max_waits=conf.web.threads // 2,
+            stopping=wiring.stopping,
+        )
+    )
+
+
+def _database() -> str | None:
+    try:
+        # No job has this id; looking for it needs the connection, the schema and one index.
+        wiring.stores().jobs.state("")
+    except StoreUnavailable:
+        return "cannot be read"
+    return None
+
+
+def _redis() -> str | None:
+    return None if answers(wiring.broker()) else "does not answer; jobs are accepted, and start when it is back"
+
+
+def _upstream() -> str | None:
+    fault = wiring.upstream().probe(CHECK_TIMEOUT_S)
+    return None if fault is None else "does not answer; jobs are accepted, and wait for it"
+
+
+def _artifacts() -> str | None:
+    try:
+        wiring.stores().objects.probe()
+    except ArtifactStoreUnavailable:
+        return "cannot be used; finished jobs wait to be stored"
+    return None
