@@ -1,0 +1,149 @@
+"""The command ``foreman`` as a process, and what can be seen of it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+#: Seconds in which everything has started, the model loaded or a job done, on a busy machine.
+DEADLINE_S = 60.0
+#: The variable that all processes of one test carry, by which they are found.
+MARK = "FOREMAN_TEST_MARK"
+
+COMMAND = (sys.executable, "-P", "-m", "foreman.cli")
+
+
+def until(holds: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
+    """Wait until ``holds()``."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(mark: str, settings: dict[str, str]) -> dict[str, str]:
+    """The environment of a process under test: no setting but those given, and the mark."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FOREMAN_")}
+    return (
+        inherited
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), MARK: mark}
+        | settings
+    )
+
+
+def processes(mark: str) -> dict[int, str]:
+    """Process id to command line of every live process that carries the mark (Linux: it is read from ``/proc``)."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return found
+
+
+class Client:
+    """Speaks to the API on a loopback port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        """Status and decoded JSON of one request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        data = None if body is None else json.dumps(body)
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, data, {"Content-Type": "application/json"} | given)
+        response = connection.getresponse()
+        text = response.read()
+        connection.close()
+        return response.status, json.loads(text) if text else None
+
+    def is_healthy(self) -> bool:
+        """Whether ``/healthz`` answers 200."""
+        try:
+            return self.call("GET", "/healthz")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+class Up(Client):
+    """``foreman up`` over a data directory; leaving the block kills it and all that it started."""
+
+    def __init__(self, data_dir: Path, port: int | None = None, **settings: str) -> None:
+        super().__init__(port or free_port())
+        self.data_dir = data_dir
+        self.mark = f"{data_dir}"
+        self._settings = {"FOREMAN_DATA_DIR": str(data_dir), "FOREMAN_WEB_BIND": f"127.0.0.1:{self.port}"} | settings
+        self._log = data_dir.parent / f"{data_dir.name}.log"
+        self._out = data_dir.parent / f"{data_dir.name}.out"
+        self.popen = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it, again perhaps."""
+        with self._out.open("wb") as out, self._log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [*COMMAND, "up"],
+                stdout=out,
+                stderr=log,
+                env=environment(self.mark, self._settings),
+                cwd=self.data_dir.parent,
+                start_new_session=True,
+            )
+        return self.popen
+
+    @property
+    def said(self) -> str:
+        """What it printed on stdout."""
+        return self._out.read_text()
+
+    @property
+    def log(self) -> str:
+        """What it printed on stderr, since the first start."""
+        return self._log.read_text()
+
+    def until_ready(self) -> Self:
+        """Wait until it says that it listens."""
+        until(lambda: "Ctrl-C stops it" in self.said or self.popen.poll() is not None)
+        assert self.popen.poll() is None, self.log
+        return self
+
+    def process(self, part: str) -> int:
+        """The id of the one process whose command line has ``part`` in it: the parent, where it forked others."""
+        until(lambda: self._matching(part))
+        return min(self._matching(part))
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal; the exit status."""
+        self.popen.send_signal(number)
+        return self.popen.wait(DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for pid in processes(self.mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.popen.wait(DEADLINE_S)
+
+    def _matching(self, part: str) -> list[int]:
+        return [pid for pid, line in processes(self.mark).items() if part in line]

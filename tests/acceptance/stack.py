@@ -1,0 +1,213 @@
+"""The whole of foreman as the Procfile runs it: its very commands, on real servers, with peers the test scripts."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tests.receiver import Receiver
+from tests.upstream import FakeOllama
+from tests.valkey import ValkeyServer
+
+ROOT = Path(__file__).parents[2]
+
+#: Seconds in which anything expected must have happened; a loaded machine with two cores takes a tenth of it.
+PATIENCE_S = 30.0
+
+T = TypeVar("T")
+
+
+def procfile() -> dict[str, list[str]]:
+    """Process name → command, as the Procfile has them."""
+    lines = (line.partition(":") for line in (ROOT / "Procfile").read_text().splitlines() if line and line[0] != "#")
+    return {name: shlex.split(command) for name, _, command in lines}
+
+
+def eventually(look: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
+    """The first true thing that ``look`` returns."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body parsed."""
+        return json.loads(self.raw)
+
+
+@dataclass
+class Stack:
+    """Starts on entry and stops on exit; ``env`` adds settings. The peers are there before foreman is."""
+
+    directory: Path
+    env: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, list[str]] = field(default_factory=procfile)
+
+    def __post_init__(self) -> None:
+        self.upstream = FakeOllama()
+        self.receiver = Receiver()
+        self.valkey = ValkeyServer(self.directory / "valkey", append_only=True)
+        self.port = _free_port()
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        """Where the API listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def environ(self) -> dict[str, str]:
+        """What the processes are started with."""
+        return {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.directory),
+            "FOREMAN_WEB_BIND": f"127.0.0.1:{self.port}",
+            "FOREMAN_DATA_DIR": str(self.directory / "data"),
+            "FOREMAN_REDIS_URL": self.valkey.url,
+            "FOREMAN_UPSTREAM_URL": self.upstream.url,
+            "FOREMAN_WEBHOOK_ALLOW_HTTP": "true",
+            "FOREMAN_WEBHOOK_ALLOWED_NETS": "127.0.0.0/8",
+            "FOREMAN_WEBHOOK_SECRET": "acceptance-secret",
+            "FOREMAN_WEBHOOK_RETRY_DELAYS_S": "0.2,0.2,0.2,0.2,0.2,0.2",
+            "FOREMAN_JOBS_RETRY_DELAY_S": "0.2",
+            "FOREMAN_JOBS_LEASE_S": "3",
+            **self.env,
+        }
+
+    def start(self, name: str) -> None:
+        """Start one process of the Procfile."""
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                self.commands[name],
+                cwd=self.directory,
+                env=self.environ(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the process and whatever it started, and wait."""
+        process = self.processes[name]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self, name: str) -> int:
+        """SIGTERM, and the exit status."""
+        process = self.processes.pop(name)
+        process.terminate()
+        return process.wait(PATIENCE_S)
+
+    def log(self, name: str) -> str:
+        """What a process wrote so far."""
+        return (self.directory / f"{name}.log").read_text()
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout_s: float = 70
+    ) -> Answer:
+        """One request; ``body`` is sent as JSON, or as it is if it is bytes."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        wanted = ({"Content-Type": "application/json"} if sent is not None else {}) | (headers or {})
+        try:
+            connection.request(method, path, sent, wanted)
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read())
+        finally:
+            connection.close()
+
+    def submit(self, **keys: Any) -> str:
+        """Submit a job with the receiver as its webhook, and return its id; ``keys`` are added to the body."""
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "state_webhook_url": self.receiver.url}
+        answer = self.ask("POST", "/jobs", body | keys)
+        assert answer.status == 202, answer
+        return str(answer.json["job_id"])
+
+    def job(self, job_id: str) -> Any:
+        """The job as ``GET`` shows it."""
+        answer = self.ask("GET", f"/jobs/{job_id}")
+        assert answer.status == 200, answer
+        return answer.json
+
+    def until(self, job_id: str, *states: str, timeout_s: float = PATIENCE_S) -> Any:
+        """The job once it is in one of ``states``."""
+        return eventually(
+            lambda: job if (job := self.job(job_id))["state"] in states else None, f"{job_id} in {states}", timeout_s
+        )
+
+    def settled(self, job_id: str, timeout_s: float = PATIENCE_S) -> Any:
+        """The job once it has ended and none of its events is pending."""
+
+        def look() -> Any:
+            job = self.job(job_id)
+            events = (job["webhook"] or {"events": []})["events"]
+            ended = job["state"] in {"done", "failed"} and all(each["status"] != "pending" for each in events)
+            return job if ended else None
+
+        return eventually(look, f"{job_id} settled", timeout_s)
+
+    def events(self, job_id: str) -> list[Any]:
+        """What the receiver got about a job, in the order in which it came."""
+        return [event for event in self.receiver.events if event["job_id"] == job_id]
+
+    def answers(self) -> bool:
+        """Whether the API is up."""
+        try:
+            return self.ask("GET", "/healthz", timeout_s=2).status == 200
+        except OSError:
+            return False
+
+    def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.upstream.start()
+        self.receiver.__enter__()
+        self.valkey.start()
+        for name in self.commands:
+            self.start(name)
+        try:
+            eventually(self.answers, "the API answers")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for name in self.processes:
+            self.kill(name)
+        if error is not None:
+            for name in self.commands:
+                print(f"--- {name}\n{self.log(name)[-6000:]}")
+        self.valkey.kill()
+        self.receiver.__exit__(None, None, None)
+        self.upstream.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
