@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foreman import logs
 from foreman.cli import tether
@@ -21,7 +22,7 @@ _settings = from_environment()
 #: that stalls in a header or a body would hold a thread for good.
 STALL_S = 30
 
-wsgi_app = "foreman.wiring:wsgi()"
+wsgi_app = "foreman.api.wsgi:application()"
 bind = _settings.web.bind
 # Threads, since a request that waits or streams costs one for its whole length and nothing else.
 worker_class = "gthread"
@@ -60,3 +61,15 @@ def when_ready(server: Arbiter) -> None:
 def post_fork(_server: Arbiter, worker: Worker) -> None:
     """Do not outlive the master: a worker of a killed one would keep the port for as long as its requests last."""
     tether.die_with(worker.ppid)
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Let requests that only wait end with what is so when a stop is asked for, and not when they are cut off."""
+    # Here, in the worker: what it needs is not for the master to load.
+    from foreman import wiring  # noqa: PLC0415 -- see above
+
+    def stop(number: int, frame: Any) -> None:  # noqa: ANN401 -- a frame, which gunicorn hands on unread
+        wiring.stopping.set()
+        worker.handle_exit(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)

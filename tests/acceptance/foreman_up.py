@@ -51,11 +51,15 @@ def environment(mark: str, settings: dict[str, str]) -> dict[str, str]:
 
 
 def processes(mark: str) -> dict[int, str]:
-    """Process id to command line of every live process that carries the mark (Linux: it is read from ``/proc``)."""
+    """Process id to command line of every live process that carries the mark, a path, or works inside it.
+
+    Linux only: it is read from ``/proc``. Valkey writes its title over its environment, so its directory tells.
+    """
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            environ = (folder / "environ").read_bytes().split(b"\0")
+            if f"{MARK}={mark}".encode() in environ or (folder / "cwd").readlink().is_relative_to(mark):
                 found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     return found
 

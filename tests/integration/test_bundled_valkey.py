@@ -39,7 +39,7 @@ def start() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
 def test_what_was_written_survives_a_kill(
     start: Callable[[Path], subprocess.Popen[bytes]], tmp_path: Path, name: str
 ) -> None:
-    """After SIGKILL it starts again over its stale socket and has what was on disk, whatever its directory is called."""
+    """After SIGKILL it starts again over its stale socket with what was on disk, whatever its directory is called."""
     data_dir = tmp_path / name
     process = start(data_dir)
     with redis.Redis.from_url(valkey.url(data_dir)) as client:
