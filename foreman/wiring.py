@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 stopping = threading.Event()
 
 #: How long a sender's lease outlives the deadline of its try, milliseconds: time to record what came of it.
-SENDING_MARGIN_MS = 20_000
+SENDING_MARGIN_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from foreman.settings import conf_path
 #: supervisor sends it again.
 _SAME_SIGNAL_S = 2.0
 
+#: Seconds beyond the grace in which a run that was cut hands its job back.
+RECORD_MARGIN_S = 3.0
+
 #: Process -> the queues it consumes.
 QUEUES: dict[str, frozenset[str]] = {
     "jobs": frozenset({messages.RUN.queue}),
@@ -36,6 +39,7 @@ def web(fd: int | None = None, grace_s: float | None = None) -> NoReturn:
     """
     settings = wiring.settings()
     wiring.broker()
+    wiring.migrate()
     argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(conf_path("gunicorn.py"))]
     # gunicorn puts its directory first among those that modules come from; this one is nobody's to write to.
     argv += ["--chdir", "/", "--bind", settings.web.bind if fd is None else f"fd://{fd}"]
@@ -53,11 +57,12 @@ def worker(name: str) -> None:
     settings = wiring.settings().workers
     # Like Dramatiq's own command: the actors are named, not imported, since nothing here depends on what they do.
     importlib.import_module("actors")
+    wiring.migrate()
     wiring.services()
     _begin(name)
-    run_worker(
-        wiring.broker(), QUEUES[name], getattr(settings, f"{name}_threads"), wiring.stopping, settings.shutdown_grace_s
-    )
+    # A run is cut at the end of its grace, and what came of it is yet to be recorded.
+    grace_s = settings.shutdown_grace_s + RECORD_MARGIN_S
+    run_worker(wiring.broker(), QUEUES[name], getattr(settings, f"{name}_threads"), wiring.stopping, grace_s)
 
 
 def run_clock() -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from foreman.bundled import model, valkey
+from foreman.cli import process
 from foreman.cli.child import Child
 from foreman.cli.console import Console
 from foreman.cli.supervisor import NAME, Supervisor
@@ -31,7 +32,7 @@ _VALKEY, _MODEL, _WORKERS, _WEB = range(4)
 #: Seconds each may take to stop. They add up to five, beside the grace of the workers. A kept-alive connection holds
 #: gunicorn for two; the other two lose nothing by being killed.
 _WEB_GRACE_S = 2.5
-_WORKERS_MARGIN_S = 1.0
+_WORKERS_MARGIN_S = process.RECORD_MARGIN_S + 1.0
 _MODEL_GRACE_S = 0.5
 _VALKEY_GRACE_S = 1.0
 
