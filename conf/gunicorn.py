@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import struct
@@ -48,6 +49,7 @@ loglevel = "warning"
 def on_starting(_server: Arbiter) -> None:
     """Log like every other process of foreman."""
     logs.configure(_settings.log, process="web")
+    logging.getLogger("gunicorn.error").addFilter(_is_no_stall)
 
 
 def when_ready(server: Arbiter) -> None:
@@ -73,3 +75,8 @@ def post_worker_init(worker: Worker) -> None:
         worker.handle_exit(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def _is_no_stall(record: logging.LogRecord) -> bool:
+    """Whether a record is worth its place: gunicorn takes the end of ``STALL_S`` for an error, with a traceback."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], BlockingIOError)

@@ -36,6 +36,7 @@ def main() -> None:
       foreman up --bind 0.0.0.0:8420        the same, for the whole network
       FOREMAN_UPSTREAM_URL=http://127.0.0.1:11434 foreman up
                                             with your Ollama as the model server
+      foreman demo                          a minute's tour, with nothing left behind
       foreman process web                   one process, as in the Procfile
 
     Every setting is in conf/foreman.toml; FOREMAN_<SECTION>_<KEY> in the environment overrides it.
@@ -76,3 +77,11 @@ def migrate() -> None:
 
     applied = wiring.migrate()
     click.echo("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
+
+
+@main.command()
+def demo() -> None:
+    """Run the whole service once, on a real model, and show every webhook."""
+    from foreman.cli import demo as command  # noqa: PLC0415 -- see above
+
+    command.demo()

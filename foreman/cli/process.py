@@ -9,6 +9,7 @@ import sys
 from typing import NoReturn
 
 from foreman import clock, wiring
+from foreman.cli.grace import RECORD_MARGIN_S
 from foreman.queue import messages, ticks
 from foreman.queue.worker import run_worker
 from foreman.settings import conf_path
@@ -16,9 +17,6 @@ from foreman.settings import conf_path
 #: Seconds for which a repeated signal counts as the same one: who starts us in a group sends it to the group, and the
 #: supervisor sends it again.
 _SAME_SIGNAL_S = 2.0
-
-#: Seconds beyond the grace in which a run that was cut hands its job back.
-RECORD_MARGIN_S = 3.0
 
 #: Process -> the queues it consumes.
 QUEUES: dict[str, frozenset[str]] = {

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from foreman.bundled import model, valkey
-from foreman.cli import process
+from foreman.cli import grace
 from foreman.cli.child import Child
 from foreman.cli.console import Console
 from foreman.cli.supervisor import NAME, Supervisor
@@ -29,12 +29,6 @@ _FOREMAN = (sys.executable, "-P", "-m", "foreman.cli")
 
 #: Order of starting, and the other way round of stopping.
 _VALKEY, _MODEL, _WORKERS, _WEB = range(4)
-#: Seconds each may take to stop. They add up to five, beside the grace of the workers. A kept-alive connection holds
-#: gunicorn for two; the other two lose nothing by being killed.
-_WEB_GRACE_S = 2.5
-_WORKERS_MARGIN_S = process.RECORD_MARGIN_S + 1.0
-_MODEL_GRACE_S = 0.5
-_VALKEY_GRACE_S = 1.0
 
 #: Seconds one look at an HTTP server may take while it starts: it holds up the supervisor's loop.
 _PROBE_S = 0.25
@@ -156,7 +150,8 @@ def _children(settings: Settings, bundle: _Bundle, environ: Mapping[str, str]) -
         children.append(_valkey(settings.data_dir))
     if bundle.model is not None:
         children.append(_model(settings, *bundle.model))
-    own = partial(Child, env=environ, stage=_WORKERS, grace_s=settings.workers.shutdown_grace_s + _WORKERS_MARGIN_S)
+    grace_s = settings.workers.shutdown_grace_s + grace.RECORD_MARGIN_S + grace.EXIT_MARGIN_S
+    own = partial(Child, env=environ, stage=_WORKERS, grace_s=grace_s)
     children.append(own("clock", [*_FOREMAN, "process", "clock"]))
     for name in ("webhooks", "artifacts", "jobs"):
         count = getattr(settings.workers, f"{name}_processes")
@@ -170,7 +165,7 @@ def _valkey(data_dir: Path) -> Child:
     except valkey.DirectoryUnsafe as error:
         raise click.ClickException(f"{error}.") from error
     ready = partial(valkey.is_ready, data_dir)
-    return Child("valkey", command, _VALKEY, ready=ready, grace_s=_VALKEY_GRACE_S, hush=_HUSHED)
+    return Child("valkey", command, _VALKEY, ready=ready, grace_s=grace.VALKEY_S, hush=_HUSHED)
 
 
 def _model(settings: Settings, file: Path, sock: socket.socket) -> Child:
@@ -179,13 +174,13 @@ def _model(settings: Settings, file: Path, sock: socket.socket) -> Child:
     if settings.log.level == "debug":
         argv.append("--debug")
     ready = partial(_answers, sock, "/api/version")
-    return Child("model", argv, _MODEL, ready=ready, grace_s=_MODEL_GRACE_S, fds=(sock.fileno(),))
+    return Child("model", argv, _MODEL, ready=ready, grace_s=grace.MODEL_S, fds=(sock.fileno(),))
 
 
 def _web(sock: socket.socket, environ: Mapping[str, str]) -> Child:
-    argv = [*_FOREMAN, "process", "web", "--fd", str(sock.fileno()), "--grace-s", str(_WEB_GRACE_S)]
+    argv = [*_FOREMAN, "process", "web", "--fd", str(sock.fileno()), "--grace-s", str(grace.WEB_S)]
     ready = partial(_answers, sock, "/healthz")
-    return Child("web", argv, _WEB, ready=ready, grace_s=_WEB_GRACE_S, env=environ, fds=(sock.fileno(),))
+    return Child("web", argv, _WEB, ready=ready, grace_s=grace.WEB_S, env=environ, fds=(sock.fileno(),))
 
 
 def _numbered(name: str, count: int) -> list[str]:
