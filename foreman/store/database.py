@@ -1,7 +1,8 @@
 """How a transaction begins, waits and fails on SQLite and on PostgreSQL; everything above sees one behaviour.
 
-SQLite: WAL with ``synchronous=FULL`` (a reply is a promise), ``BEGIN IMMEDIATE``, and one writer at a time, waiting in
-line on a side file instead of polling the database. PostgreSQL: a pool, a connection per transaction.
+A connection is taken from a pool for each transaction. SQLite: WAL with ``synchronous=FULL`` (a reply is a promise),
+``BEGIN IMMEDIATE``, and one writer at a time, waiting in line on a side file instead of polling the database.
+PostgreSQL: rows are locked, and waited for no longer than SQLite's writers wait for their turn.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from peewee import DatabaseProxy, InterfaceError, OperationalError, SqliteDatabase
-from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
+from peewee import DatabaseProxy, InterfaceError, InternalError, OperationalError
+from playhouse.pool import (  # type: ignore[import-untyped]  # reason: peewee's stubs leave playhouse out
+    MaxConnectionsExceeded,
+    PooledPostgresqlDatabase,
+    PooledSqliteDatabase,
+)
 
 from foreman import clock
 from foreman.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from peewee import SelectBase
 
 #: The database of this process; ``connect`` sets it, the models are bound to it.
 proxy = DatabaseProxy()
@@ -36,16 +39,39 @@ LOCK_TIMEOUT_S = 5.0
 #: First and longest pause between looks at the side file while another process holds it, seconds.
 LOCK_POLL_S = (0.0002, 0.002)
 
+#: What peewee raises when the database cannot be used now; ``InternalError`` when it has become a read-only standby.
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError, MaxConnectionsExceeded)
 
-class SqliteStore(SqliteDatabase):
-    """SQLite whose write transactions queue on ``<file>.lock``: measured 1.7 times the throughput of busy polling."""
+#: How libpq notices a server that is gone without a word, unless the URL says otherwise: seconds to connect, and about
+#: twenty until a silent connection is given up, milliseconds until unacknowledged data is.
+LIBPQ = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "15000",
+}
+
+
+class SqliteStore(PooledSqliteDatabase):  # type: ignore[misc]  # reason: as above
+    """SQLite whose write transactions queue on ``<file>.lock``: measured 1.7 times the throughput of busy polling.
+
+    A pool without a bound: a thread that ends leaves no open connection behind, and none ever waits for one.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(
             str(path),
-            pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 0, "cache_size": -8000},
-            timeout=LOCK_TIMEOUT_S,
+            max_connections=0,
+            pragmas={
+                "busy_timeout": round(LOCK_TIMEOUT_S * 1000),
+                "journal_mode": "wal",
+                "synchronous": "full",
+                "foreign_keys": 0,
+                "cache_size": -8000,
+            },
             lock_type="IMMEDIATE",
+            check_same_thread=False,
         )
         self._turn = threading.Lock()
         self._turn_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -59,7 +85,8 @@ class SqliteStore(SqliteDatabase):
         """
         deadline = clock.monotonic() + LOCK_TIMEOUT_S
         if not self._turn.acquire(timeout=LOCK_TIMEOUT_S):
-            raise OperationalError("database is locked")  # noqa: TRY003 (peewee's own error, SQLite's own words)
+            # As if SQLite itself had waited: its error and its words.
+            raise OperationalError("database is locked")
         try:
             self._lock_file(deadline)
             try:
@@ -76,20 +103,31 @@ class SqliteStore(SqliteDatabase):
                 fcntl.flock(self._turn_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if clock.monotonic() > deadline:
-                    raise OperationalError("database is locked") from None  # noqa: TRY003 (as above)
+                    raise OperationalError("database is locked") from None
                 time.sleep(pause)
                 pause = min(pause * 2, longest)
             else:
                 return
 
 
-class PostgresStore(PooledPostgresqlDatabase):
+class PostgresStore(PooledPostgresqlDatabase):  # type: ignore[misc]  # reason: as above
     """PostgreSQL through psycopg 3; a connection that died with its server is dropped and replaced at ``BEGIN``."""
 
     def __init__(self, url: str, pool_size: int) -> None:
+        given = parse_qs(urlsplit(url).query)
         super().__init__(
-            url, max_connections=pool_size, timeout=LOCK_TIMEOUT_S, stale_timeout=300, prefer_psycopg3=True
+            url,
+            max_connections=pool_size,
+            timeout=LOCK_TIMEOUT_S,
+            stale_timeout=300,
+            prefer_psycopg3=True,
+            **{key: value for key, value in LIBPQ.items() if key not in given},
         )
+
+    def begin(self, isolation_level: str | None = None) -> None:
+        """``BEGIN``, and how long to wait for a lock that another holds, in one round trip."""
+        level = f" ISOLATION LEVEL {isolation_level}" if isolation_level else ""
+        self.execute_sql(f"BEGIN{level}; SET LOCAL lock_timeout = {round(LOCK_TIMEOUT_S * 1000)}")
 
     @contextmanager
     def writer(self) -> Iterator[None]:
@@ -101,7 +139,7 @@ Engine = SqliteStore | PostgresStore
 
 
 def connect(url: str, *, pool_size: int = 20) -> Engine:
-    """Make ``url`` (``postgresql://…``, ``sqlite:///relative`` or ``sqlite:////absolute``) this process's database.
+    """Make ``url`` this process's database: ``postgresql://…``, ``sqlite:///relative`` or ``sqlite:////absolute``.
 
     The SQLite file's directory must exist. No connection is opened yet.
     """
@@ -110,7 +148,8 @@ def connect(url: str, *, pool_size: int = 20) -> Engine:
     if parts.scheme == "sqlite":
         engine = SqliteStore(Path(unquote(parts.path)[1:]))
     else:
-        engine = PostgresStore(url, pool_size)
+        # libpq knows ``postgres://`` as well, peewee does not.
+        engine = PostgresStore(parts._replace(scheme="postgresql").geturl(), pool_size)
     proxy.initialize(engine)
     return engine
 
@@ -120,7 +159,7 @@ def is_postgres() -> bool:
     return isinstance(proxy.obj, PostgresStore)
 
 
-def locked(query: SelectBase, *, skip: bool = False) -> Any:
+def locked(query: Any, *, skip: bool = False) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
     """``query`` with ``FOR UPDATE`` where the engine has it; ``skip`` passes over rows that others hold."""
     return query.for_update(skip_locked=skip) if is_postgres() else query
 
@@ -130,7 +169,8 @@ def write() -> Iterator[None]:
     """One write transaction: all of it is committed, or nothing is. Inside another ``write`` it is part of that.
 
     Raises:
-        StoreUnavailable: the database is locked, full or away; nothing was written.
+        StoreUnavailable: the database is locked, full or away; nothing was written, unless a server died just between
+            its commit and its answer.
     """
     database: Any = proxy.obj
     if database.in_transaction():
@@ -139,7 +179,7 @@ def write() -> Iterator[None]:
     try:
         with database.writer(), _transaction(database):
             yield
-    except (OperationalError, InterfaceError, MaxConnectionsExceeded) as error:
+    except UNAVAILABLE as error:
         raise StoreUnavailable(str(error)) from error
 
 
@@ -155,26 +195,25 @@ def read() -> Iterator[None]:
         yield
         return
     try:
-        with _transaction(database, *([] if is_postgres() else ["DEFERRED"])):
+        with _transaction(database, "REPEATABLE READ READ ONLY" if is_postgres() else "DEFERRED"):
             yield
-    except (OperationalError, InterfaceError, MaxConnectionsExceeded) as error:
+    except UNAVAILABLE as error:
         raise StoreUnavailable(str(error)) from error
 
 
 @contextmanager
-def _transaction(database: Any, *kind: str) -> Iterator[None]:
-    """A transaction on a connection of this thread: from the pool on PostgreSQL, kept open on SQLite."""
+def _transaction(database: Any, *kind: str) -> Iterator[None]:  # noqa: ANN401  (peewee's databases are untyped)
+    """A transaction on a connection from the pool, which has it back afterwards."""
     database.connect(reuse_if_open=True)
     try:
         with ExitStack() as stack:
             stack.push(_begin(database, *kind))
             yield
     finally:
-        if isinstance(database, PostgresStore):
-            database.close()
+        database.close()
 
 
-def _begin(database: Any, *kind: str) -> Any:
+def _begin(database: Any, *kind: str) -> Any:  # noqa: ANN401  (as above)
     """``BEGIN``; on a pooled connection whose server has restarted, once more on a new one: nothing ran on it yet."""
     transaction = database.transaction(*kind)
     try:

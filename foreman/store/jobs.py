@@ -108,7 +108,7 @@ class Jobs:
         first, count = ended.select(fn.MIN(JobRow.ended_at), fn.COUNT(JobRow.id)).scalar(as_tuple=True)
         if not count:
             return DRAIN_UNKNOWN_S
-        return max(1, min(3600, round((now - first) / count / 1000)))
+        return max(1, min(3600, round((now - int(first)) / int(count) / 1000)))
 
     def get(self, job_id: str) -> Job:
         """The job called ``job_id``.

@@ -85,7 +85,7 @@ class Objects:
         try:
             if self._directory is not None:
                 if not os.access(self._directory, os.W_OK):
-                    raise ArtifactStoreUnavailable("NotWritable")  # noqa: TRY301 (one exit for every way to fail)
+                    raise ArtifactStoreUnavailable("NotWritable")
             else:
                 next(iter(self._store.list(chunk_size=1)), None)
         except (BaseError, OSError) as error:

@@ -35,7 +35,7 @@ class Outbox:
         *,
         token: int | None = None,
         artifacts: Sequence[Artifact] = (),
-        **columns: Any,
+        **columns: Any,  # noqa: ANN401  (of each column's type)
     ) -> Job | None:
         """Move a job to ``after`` and write its event, within the caller's transaction.
 
@@ -50,7 +50,7 @@ class Outbox:
             changes |= {"ready_at": None, "lease_until": None, "expires_at": at + _ttl_ms()}
         guard = (JobRow.id == job_id) & JobRow.state.in_(sorted(sources(after)))
         if token is not None:
-            guard &= (JobRow.lease_token == token) & JobRow.lease_until.is_null(False)
+            guard &= (JobRow.lease_token == token) & JobRow.lease_until.is_null(is_null=False)
         rows = list(JobRow.update(changes).where(guard).returning(JobRow).execute())
         if not rows:
             if token is not None:
@@ -82,6 +82,6 @@ class Outbox:
         return event_body(job, artifacts, public_url=self.public_url, inline_limit_b=self.inline_limit_b)
 
 
-def _ttl_ms() -> Any:
+def _ttl_ms() -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
     """The job's ``ttl_s`` in milliseconds, as an expression: a whole number on both engines."""
     return (JobRow.ttl_s * 1000).cast("BIGINT")

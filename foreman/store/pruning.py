@@ -41,8 +41,8 @@ class Pruning:
     def locations(self, job_ids: Sequence[str]) -> Sequence[str]:
         """Where the artifact store keeps bytes of these jobs."""
         with read():
-            kept = ArtifactRow.job_id.in_(job_ids) & ArtifactRow.location.is_null(False)
-            return [row.location for row in ArtifactRow.select(ArtifactRow.location).where(kept)]
+            kept = ArtifactRow.job_id.in_(job_ids) & ArtifactRow.location.is_null(is_null=False)
+            return [str(row.location) for row in ArtifactRow.select(ArtifactRow.location).where(kept)]
 
     def remove(self, job_ids: Sequence[str], now: Moment, *, announcing: bool = False) -> int:
         """Delete terminal jobs with all that belongs to them, leave tombstones, and return how many.
@@ -69,6 +69,6 @@ class Pruning:
             return int(TombstoneRow.delete().where(TombstoneRow.job_id.in_(old)).execute())
 
 
-def _announcing() -> Any:
+def _announcing() -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
     """Whether a job has an event that is not settled."""
     return fn.EXISTS(EventRow.select(Value(1)).where((EventRow.job_id == JobRow.id) & (EventRow.status == "pending")))
