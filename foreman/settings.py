@@ -24,6 +24,7 @@ from foreman.domain.section import (
     Log,
     Prune,
     Redis,
+    Schedule,
     Sweep,
     Upstream,
     Web,
@@ -69,6 +70,7 @@ class Settings:
     upstream: Upstream = field(default_factory=Upstream)
     artifacts: Artifacts = field(default_factory=Artifacts)
     jobs: Jobs = field(default_factory=Jobs)
+    schedule: Schedule = field(default_factory=Schedule)
     webhook: Webhook = field(default_factory=Webhook)
     prune: Prune = field(default_factory=Prune)
     sweep: Sweep = field(default_factory=Sweep)

@@ -15,12 +15,14 @@ from foreman import settings as settings_module
 from foreman.domain.address import Policy
 from foreman.domain.delivery import Schedule
 from foreman.domain.event import parse_secrets
+from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.errors import SettingInvalid
 from foreman.net.upstream import Upstream
 from foreman.net.webhooks import WebhookSender
 from foreman.queue.broker import WakingRedisBroker, make_broker
 from foreman.queue.messages import Messenger, prune, sweep
 from foreman.queue.ticks import Tick
+from foreman.services.cancel import Canceller
 from foreman.services.deliver import Deliverer
 from foreman.services.leases import LeaseKeeper
 from foreman.services.persist import Persister
@@ -30,7 +32,8 @@ from foreman.services.submit import Submitter
 from foreman.services.sweep import Sweeper
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
-from foreman.store.claims import Claims
+from foreman.store.claims import Claims, Slots
+from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
 from foreman.store.objects import Objects
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
 
 #: Set when this process is asked to stop: running jobs have ``workers.shutdown_grace_s`` from then on.
 stopping = threading.Event()
+
+#: The name of the one upstream that ``upstream.url`` names.
+UPSTREAM = "default"
 
 #: How long a sender's lease outlives the deadline of its try, milliseconds: time to record what came of it.
 SENDING_MARGIN_MS = 5_000
@@ -55,6 +61,7 @@ class Stores:
     claims: Claims
     events: Events
     artifacts: Artifacts
+    endings: Endings
     pruning: Pruning
     objects: Objects
 
@@ -64,6 +71,7 @@ class Services:
     """The verbs."""
 
     submitter: Submitter
+    canceller: Canceller
     runner: Runner
     persister: Persister
     deliverer: Deliverer
@@ -114,9 +122,10 @@ def stores() -> Stores:
     outbox = Outbox(conf.public_url, conf.artifacts.inline_limit_b)
     return Stores(
         jobs=Jobs(outbox, conf.jobs.max_queue),
-        claims=Claims(outbox, upstream="default", slots=conf.upstream.slots, lease_ms=round(conf.jobs.lease_s * 1000)),
+        claims=_claims(outbox),
         events=Events(round(conf.webhook.timeout_s * 1000) + SENDING_MARGIN_MS, conf.webhook.origin_concurrency),
         artifacts=Artifacts(outbox),
+        endings=Endings(outbox),
         pruning=Pruning(),
         objects=Objects(conf.artifacts_url),
     )
@@ -153,7 +162,15 @@ def policy() -> Policy:
 @cache
 def services() -> Services:
     """The services of this process."""
-    return Services(_submitter(), _runner(), _persister(), _deliverer(), _pruner(), _sweeper())
+    return Services(
+        _submitter(),
+        Canceller(stores().endings, messenger()),
+        _runner(),
+        _persister(),
+        _deliverer(),
+        _pruner(),
+        _sweeper(),
+    )
 
 
 def ticks() -> tuple[Tick, ...]:
@@ -167,6 +184,12 @@ def configure_logs(process: str) -> None:
     logs.configure(settings().log, process=process)
 
 
+def _claims(outbox: Outbox) -> Claims:
+    conf = settings()
+    schedule = SchedulePolicy(round(conf.schedule.max_wait_s * 1000), conf.schedule.max_streak)
+    return Claims(outbox, (Slots(UPSTREAM, conf.upstream.slots),), schedule, round(conf.jobs.lease_s * 1000))
+
+
 def _submitter() -> Submitter:
     return Submitter(stores().jobs, messenger())
 
@@ -175,7 +198,7 @@ def _runner() -> Runner:
     conf = settings().jobs
     leases = LeaseKeeper(stores().claims, conf.lease_s, stopping, settings().workers.shutdown_grace_s)
     retry = RetryPolicy(conf.retry_delay_s, conf.retry_delay_max_s, conf.retry_jitter, conf.max_attempts)
-    return Runner(stores().claims, upstream(), leases, messenger(), retry)
+    return Runner(stores().claims, {UPSTREAM: upstream()}, leases, messenger(), retry)
 
 
 def _persister() -> Persister:
@@ -202,4 +225,5 @@ def _pruner() -> Pruner:
 
 def _sweeper() -> Sweeper:
     parts = stores()
-    return Sweeper(parts.claims, parts.artifacts, parts.events, messenger(), settings().jobs.max_worker_losses)
+    losses = settings().jobs.max_worker_losses
+    return Sweeper(parts.claims, parts.artifacts, parts.events, parts.endings, messenger(), losses)

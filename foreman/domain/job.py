@@ -115,6 +115,8 @@ class Claim:
     job: Job
     payload: bytes
     token: int
+    #: The name of the upstream whose slot this is.
+    upstream: str
     #: Runs of this job that died with their worker: they are part of ``job.attempt`` and use up no attempt.
     losses: int
     #: Tries that the upstream did not take, of this job and (in a row) of all jobs: the next delay grows with them.
@@ -124,10 +126,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NoClaim:
-    """Why there is nothing to run now: slots are full, no job is ready, or the upstream is left alone for a while."""
-
-    #: The upstream is not called before this moment; ``None`` if that is not the reason.
-    held_until: Moment | None = None
+    """There is nothing to run now: no job is ready, or no upstream that could run it has a free slot or is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,14 @@ class Jobs:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """``[schedule]``: how long the model in memory may go on while others wait."""
+
+    max_wait_s: float = _key(300.0, Number(0, _WEEK_S))
+    max_streak: int = _key(100, Whole(1, 1_000_000))
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """``[webhook]``: how states are announced, and to whom."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logs.get_logger(__name__)
 
-#: How often a run looks whether its process must stop, seconds: what a shutdown may be late by.
+#: How often a run looks whether it must end, seconds: a cancelled job must be over within 2, and a look is one read.
 LOOK_S = 0.5
 
 
@@ -29,6 +29,12 @@ class Held:
     cut: Callable[[], None] = field(default=lambda: None)
     lost: bool = False
     handed_back: bool = False
+    cancelled: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the run must end, for whatever reason."""
+        return self.lost or self.handed_back or self.cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +70,22 @@ class LeaseKeeper:
             if stop_at is None and self.stopping.is_set():
                 stop_at = clock.monotonic() + self.grace_s
             held.handed_back = held.handed_back or (stop_at is not None and clock.monotonic() >= stop_at)
-            if held.lost or held.handed_back:
+            held.cancelled = held.cancelled or self._is_cancelled(claim)
+            if held.over:
                 # Repeated until the run ends: the first cut may come just before there is a connection.
                 held.cut()
 
     def _renew(self, claim: Claim, held: Held) -> None:
         try:
-            self.claims.renew(claim.job.id, claim.token, clock.now())
+            self.claims.renew(claim, clock.now())
         except StaleLease:
             log.warning("lease lost", job_id=claim.job.id)
             held.lost = True
         except StoreUnavailable:
             log.warning("lease not renewed: database unavailable", job_id=claim.job.id)
+
+    def _is_cancelled(self, claim: Claim) -> bool:
+        try:
+            return self.claims.wanted(claim) is not None
+        except StoreUnavailable:
+            return False

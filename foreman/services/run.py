@@ -16,12 +16,13 @@ from foreman.domain.backoff import retry_delay_s
 from foreman.domain.completion import Completion
 from foreman.domain.fault import Aborted, Fault
 from foreman.domain.job import Artifact, Claim, JobFailure, NoClaim
-from foreman.domain.lifecycle import State
+from foreman.domain.lifecycle import Cause, State
 from foreman.errors import StaleLease, StoreUnavailable
 from foreman.queue import messages
+from foreman.store.claims import ended_on_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from foreman.net.upstream import Call, Upstream
     from foreman.queue.messages import Messenger
@@ -54,7 +55,8 @@ class Runner:
     """What the actor ``run`` does."""
 
     claims: Claims
-    upstream: Upstream
+    #: By the name under which a claim speaks of it.
+    upstreams: Mapping[str, Upstream]
     leases: LeaseKeeper
     messenger: Messenger
     policy: RetryPolicy
@@ -69,19 +71,18 @@ class Runner:
         if isinstance(claim, NoClaim):
             return None
         try:
-            outcome, held = self._execute(claim)
-            delay_s = self._record(claim, outcome, held)
+            delay_s = self._record(claim, *self._execute(claim))
         except StaleLease:
             log.warning("run given up: the claim is somebody else's", job_id=claim.job.id, attempt=claim.job.attempt)
             delay_s = None
         self._look_once_more()
         return delay_s
 
-    def _execute(self, claim: Claim) -> tuple[Outcome, Held]:
-        with self.leases.keep(claim) as held:
-            with self.upstream.call() as call:
-                held.cut = call.abort
-                return self._converse(claim, call), held
+    def _execute(self, claim: Claim) -> tuple[Outcome, Held, str]:
+        """The outcome, and the text there was until then."""
+        with self.leases.keep(claim) as held, self.upstreams[claim.upstream].call() as call:
+            held.cut = call.abort
+            return self._converse(claim, call), held, call.text
 
     def _converse(self, claim: Claim, call: Call) -> Outcome:
         limits = claim.job.limits
@@ -100,61 +101,66 @@ class Runner:
         if job is not None and job.webhook is not None:
             self.messenger.send(messages.deliver(job.id))
 
-    def _record(self, claim: Claim, outcome: Outcome, held: Held) -> float | None:
+    def _record(self, claim: Claim, outcome: Outcome, held: Held, text: str) -> float | None:
         if claim.upstream_failures and (not isinstance(outcome, Fault) or outcome.began):
-            _insist(self.claims.release)
+            _insist(lambda: self.claims.release(claim.upstream))
         match outcome:
             case Completion():
-                _insist(lambda: self._complete(claim, outcome))
-                return None
+                cause = _insist(lambda: self._complete(claim, outcome))
+                delay_s = None
             case Aborted():
-                return _insist(lambda: self._hand_back(claim, held))
+                cause = _insist(lambda: self._hand_back(claim, held))
+                delay_s = None
             case Fault():
-                return _insist(lambda: self._after_fault(claim, outcome))
+                cause, delay_s = _insist(lambda: self._after_fault(claim, outcome, text))
+        if cause is None:
+            return delay_s
+        _insist(lambda: self._fail(claim, ended_on_request(cause), text))
+        return None
 
-    def _complete(self, claim: Claim, completion: Completion) -> None:
-        artifact = Artifact(
-            job_id=claim.job.id,
-            name="completion",
-            content_type="application/json",
-            size_b=len(completion.body),
-            sha256=hashlib.sha256(completion.body).hexdigest(),
-            data=completion.body,
-        )
-        self.claims.complete(claim, artifact, completion.stats, clock.now())
-        self.messenger.send(messages.persist(claim.job.id))
+    def _complete(self, claim: Claim, completion: Completion) -> Cause | None:
+        artifact = _artifact(claim.job.id, "completion", "application/json", completion.body)
+        cause = self.claims.complete(claim, artifact, completion.stats, clock.now())
+        if cause is None:
+            self.messenger.send(messages.persist(claim.job.id))
+        return cause
 
-    def _hand_back(self, claim: Claim, held: Held) -> None:
+    def _hand_back(self, claim: Claim, held: Held) -> Cause | None:
         if held.lost:
             raise StaleLease(claim.job.id)
-        log.info("run handed back: this process is stopping", job_id=claim.job.id)
-        self.claims.retry(claim, clock.now(), counted=False)
+        cause = self.claims.retry(claim, clock.now(), counted=False)
+        if cause is None:
+            log.info("run handed back: this process is stopping", job_id=claim.job.id)
+        return cause
 
-    def _after_fault(self, claim: Claim, fault: Fault) -> float | None:
+    def _after_fault(self, claim: Claim, fault: Fault, text: str) -> tuple[Cause | None, float | None]:
         runs = claim.job.attempt - claim.losses
         limit = claim.job.limits.max_attempts
         step = attempts.after_fault(
             fault, runs=runs, max_attempts=limit, default_max_attempts=self.policy.max_attempts
         )
         if isinstance(step, JobFailure):
-            self._fail(claim, step)
-            return None
+            cause = self.claims.wanted(claim)
+            if cause is None:
+                self._fail(claim, step, text)
+            return cause, None
         delay_s = max(self._delay_s(runs if fault.began else claim.upstream_failures + 1), fault.retry_after_s or 0.0)
         log.info(
             "run failed, the job will be tried again",
             job_id=claim.job.id,
+            upstream=claim.upstream,
             attempt=claim.job.attempt,
             code=str(fault.cause),
             delay_s=round(delay_s, 3),
         )
         ready_at = clock.now() + round(delay_s * 1000)
         if not fault.began:
-            self.claims.hold(ready_at)
-        self.claims.retry(claim, ready_at, counted=step.counted)
-        return delay_s
+            self.claims.hold(claim.upstream, ready_at)
+        return self.claims.retry(claim, ready_at, counted=step.counted), delay_s
 
-    def _fail(self, claim: Claim, failure: JobFailure) -> None:
-        job = self.claims.fail(claim, failure, clock.now())
+    def _fail(self, claim: Claim, failure: JobFailure, text: str) -> None:
+        partial = _artifact(claim.job.id, "partial", "text/plain; charset=utf-8", text.encode()) if text else None
+        job = self.claims.fail(claim, failure, clock.now(), partial)
         log.info("job failed", job_id=claim.job.id, code=str(failure.code), attempt=claim.job.attempt)
         if job is not None and job.webhook is not None:
             self.messenger.send(messages.deliver(job.id))
@@ -167,6 +173,10 @@ class Runner:
         """The slot is free again, and its permit may have been used up while it was not."""
         for job_id in self.claims.ready(clock.now(), 1):
             self.messenger.send(messages.run(job_id))
+
+
+def _artifact(job_id: str, name: str, content_type: str, data: bytes) -> Artifact:
+    return Artifact(job_id, name, content_type, len(data), hashlib.sha256(data).hexdigest(), data)
 
 
 def _insist(record: Callable[[], T]) -> T:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from foreman.queue.messages import Messenger
     from foreman.store.artifacts import Artifacts
     from foreman.store.claims import Claims
+    from foreman.store.endings import Endings
     from foreman.store.events import Events
 
 log = logs.get_logger(__name__)
@@ -30,6 +31,7 @@ class Sweeper:
     claims: Claims
     artifacts: Artifacts
     events: Events
+    endings: Endings
     messenger: Messenger
     max_worker_losses: int
 
@@ -38,6 +40,7 @@ class Sweeper:
         now = clock.now()
         found = [
             *self._lost_workers(),
+            *self._late_starts(),
             *(messages.persist(each) for each in self.artifacts.waiting(now - GRACE_MS, BATCH)),
             *(messages.deliver(each) for each in self.events.due(now - GRACE_MS, BATCH)),
             *(messages.run(each) for each in self.claims.ready(now - GRACE_MS, self.claims.slots)),
@@ -51,3 +54,9 @@ class Sweeper:
         for job in jobs:
             log.warning("worker lost", job_id=job.id, attempt=job.attempt, state=str(job.state))
         return [messages.run(job.id) for job in jobs] + [messages.deliver(job.id) for job in jobs if job.webhook]
+
+    def _late_starts(self) -> list[messages.Message]:
+        jobs = self.endings.start_deadlines(clock.now())
+        for job in jobs:
+            log.info("job failed", job_id=job.id, code="start_deadline", attempt=job.attempt)
+        return [messages.deliver(job.id) for job in jobs if job.webhook]

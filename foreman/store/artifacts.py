@@ -53,7 +53,7 @@ class Artifacts:
 
     def of(self, job_id: str) -> Sequence[Artifact]:
         """The job's stored artifacts, with the bytes of those kept in their row."""
-        shown = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null(False)
+        shown = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null(is_null=False)
         with read():
             return [artifact_from_row(row) for row in ArtifactRow.select().where(shown).order_by(ArtifactRow.name)]
 
@@ -64,10 +64,25 @@ class Artifacts:
             ArtifactNotFound: the job has none of that name.
         """
         with read():
-            row = ArtifactRow.get_or_none(_key(job_id, name) & ArtifactRow.stored_at.is_null(False))
+            row = ArtifactRow.get_or_none(_key(job_id, name) & ArtifactRow.stored_at.is_null(is_null=False))
         if row is None:
             raise ArtifactNotFound(job_id, name)
         return artifact_from_row(row)
+
+
+def keep(artifact: Artifact, at: Moment, *, stored_at: Moment | None = None) -> None:
+    """Put an artifact into its row, within the caller's transaction, in the place of one of the same name."""
+    ArtifactRow.delete().where(_key(artifact.job_id, artifact.name)).execute()
+    ArtifactRow.insert(
+        job_id=artifact.job_id,
+        name=artifact.name,
+        content_type=artifact.content_type,
+        size_b=artifact.size_b,
+        sha256=artifact.sha256,
+        data=artifact.data,
+        created_at=at,
+        stored_at=stored_at,
+    ).execute()
 
 
 def _key(job_id: str, name: str) -> object:

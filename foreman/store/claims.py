@@ -6,25 +6,34 @@ before. Every write of a run carries the claim's token; once the lease has gone 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from foreman.domain.job import Claim, Job, JobFailure, Moment, NoClaim, Priority
+from peewee import fn
+
+from foreman.domain.job import Artifact, Claim, Job, JobFailure, Moment, NoClaim, Priority
 from foreman.domain.lifecycle import Cause, State
-from foreman.domain.schedule import Candidate, choose
+from foreman.domain.schedule import Choice, Policy, Server, choose
 from foreman.errors import StaleLease
+from foreman.store import heads
+from foreman.store.artifacts import keep
 from foreman.store.database import locked, read, write
-from foreman.store.models import ArtifactRow, JobRow, PayloadRow, UpstreamRow
-from foreman.store.rows import job_from_row, to_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from foreman.domain.job import Artifact
-    from foreman.store.outbox import Outbox
+from foreman.store.models import JobRow, PayloadRow, UpstreamRow
+from foreman.store.outbox import Outbox
+from foreman.store.rows import error_columns, job_from_row, to_text
 
 #: Leases looked at by one call of ``expire``: a whole fleet's worth, and still a short transaction.
 EXPIRY_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """An upstream as the claims know it: how many requests at once, for which models (names or patterns; none: any)."""
+
+    upstream: str
+    count: int
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +41,17 @@ class Claims:
     """The jobs table, for whoever runs them. ``lease_ms`` is how long a claim holds unless it is renewed."""
 
     outbox: Outbox
-    upstream: str
-    slots: int
+    upstreams: tuple[Slots, ...]
+    policy: Policy
     lease_ms: int
 
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once, over all upstreams."""
+        return sum(each.count for each in self.upstreams)
+
     def claim(self, now: Moment) -> Claim | NoClaim:
-        """Take the best ready job if a slot is free: at most ``slots`` leases exist, however many workers ask at once.
+        """Take the best ready job if a slot is free: no upstream ever has more leases than slots, whoever asks.
 
         Raises:
             StoreUnavailable: nothing was taken.
@@ -45,58 +59,75 @@ class Claims:
         if not self.ready(now, 1):
             return NoClaim()
         with write():
-            upstream = self._lock_upstream()
-            if upstream.held_until > now:
-                return NoClaim(upstream.held_until)
-            if self._leases() >= self.slots:
+            rows = self._lock_upstreams()
+            servers = self._free(rows, now)
+            choice = choose(servers, heads.candidates(now), self.policy, now) if servers else None
+            if choice is None:
                 return NoClaim()
-            chosen = choose(self._candidates(now))
-            if chosen is None:
-                return NoClaim()
-            return self._take(chosen, upstream.failures, now)
+            return self._take(choice, rows[choice.server.name].failures, now)
 
-    def _lock_upstream(self) -> UpstreamRow:
-        row = locked(UpstreamRow.select().where(UpstreamRow.name == self.upstream)).first()
-        if row is None:
-            UpstreamRow.insert(name=self.upstream).on_conflict_ignore().execute()
-            row = locked(UpstreamRow.select().where(UpstreamRow.name == self.upstream)).get()
-        return row  # type: ignore[no-any-return]  # reason: ``locked`` is untyped, as peewee's queries are
+    def _lock_upstreams(self) -> dict[str, UpstreamRow]:
+        """The rows of our upstreams, made if need be; on PostgreSQL this is what lets one claim in at a time."""
+        names = sorted(each.upstream for each in self.upstreams)
+        rows = _lock(names)
+        if len(rows) < len(names):
+            UpstreamRow.insert_many([{"name": name} for name in names]).on_conflict_ignore().execute()
+            rows = _lock(names)
+        return rows
 
-    def _leases(self) -> int:
-        return int(JobRow.select(JobRow.id).where(JobRow.lease_until.is_null(False)).count())
+    def _free(self, rows: dict[str, UpstreamRow], now: Moment) -> list[Server]:
+        """The upstreams that are well and have a slot left."""
+        used = self.used()
+        return [
+            Server(each.upstream, each.models, rows[each.upstream].model, rows[each.upstream].streak)
+            for each in self.upstreams
+            if rows[each.upstream].held_until <= now and used.get(each.upstream, 0) < each.count
+        ]
 
-    def _candidates(self, now: Moment) -> list[Candidate]:
-        """The first ready job of each priority: one index look-up each, however long the queue."""
-        found = []
-        for priority in Priority:
-            head = JobRow.select(JobRow.id, JobRow.priority, JobRow.ready_at).where(
-                (JobRow.priority == priority) & (JobRow.ready_at <= now)
-            )
-            row = locked(head.order_by(JobRow.ready_at).limit(1), skip=True).first()
-            if row is not None:
-                found.append(Candidate(row.id, Priority(row.priority), row.ready_at))
-        return found
+    def used(self) -> dict[str, int]:
+        """Slots in use by upstream; those with none are left out."""
+        leased = JobRow.select(JobRow.upstream, fn.COUNT(JobRow.id)).where(JobRow.lease_until.is_null(is_null=False))
+        with read():
+            return {str(name): int(count) for name, count in leased.group_by(JobRow.upstream).tuples()}
 
-    def _take(self, chosen: Candidate, failures: int, now: Moment) -> Claim:
+    def _take(self, choice: Choice, failures: int, now: Moment) -> Claim:
+        job, server = choice.job, choice.server
+        streak = server.streak + 1 if server.model == job.model else 1
+        UpstreamRow.update(model=job.model, streak=streak).where(UpstreamRow.name == server.name).execute()
         changes = {
             "ready_at": None,
             "lease_until": now + self.lease_ms,
             "lease_token": JobRow.lease_token + 1,
+            "upstream": server.name,
             "attempt": JobRow.attempt + 1,
             "version": JobRow.version + 1,
         }
-        [row] = JobRow.update(changes).where(JobRow.id == chosen.job_id).returning(JobRow).execute()
+        [row] = JobRow.update(changes).where(JobRow.id == job.job_id).returning(JobRow).execute()
         payload = PayloadRow.get_by_id(row.id)
-        return Claim(job_from_row(row), bytes(payload.body), row.lease_token, row.losses, row.waits, failures)
+        return Claim(
+            job=job_from_row(row),
+            payload=bytes(payload.body),
+            token=row.lease_token,
+            upstream=server.name,
+            losses=row.losses,
+            waits=row.waits,
+            upstream_failures=failures,
+        )
 
-    def renew(self, job_id: str, token: int, now: Moment) -> None:
+    def renew(self, claim: Claim, now: Moment) -> None:
         """Hold the claim for another ``lease_ms``.
 
         Raises:
             StaleLease: it is somebody else's now; stop the run.
         """
         with write():
-            self._update(job_id, token, lease_until=now + self.lease_ms)
+            _update(claim, lease_until=now + self.lease_ms)
+
+    def wanted(self, claim: Claim) -> Cause | None:
+        """Why somebody wants the run ended, if anybody does."""
+        with read():
+            code = JobRow.select(JobRow.cancel_code).where(JobRow.id == claim.job.id).scalar()
+        return None if code is None else Cause(code)
 
     def begin(self, claim: Claim, state: State, at: Moment) -> Job | None:
         """The run has come to ``state``; returns the job if that is new, None if an earlier run came as far.
@@ -105,25 +136,32 @@ class Claims:
             StaleLease: the claim is void.
         """
         with write():
-            row = locked(JobRow.select().where(_held(claim.job.id, claim.token))).first()
+            row = locked(JobRow.select().where(_held(claim))).first()
             if row is None:
                 raise StaleLease(claim.job.id)
             if State(row.state).rank >= state.rank:
                 return None
-            return self.outbox.move(claim.job.id, state, at, token=claim.token)
+            return self.outbox.move(claim.job.id, state, at, token=claim.token, start_by=None)
 
-    def complete(self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment) -> None:
+    def complete(self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment) -> Cause | None:
         """Commit what the run produced and give the slot back; the job stays ``working`` until it is stored.
+
+        If somebody wanted the job ended before, that cause is returned and nothing written: ``fail`` it.
 
         Raises:
             StaleLease: the claim is void; nothing was written.
         """
         with write():
-            self._update(claim.job.id, claim.token, lease_until=None, stats=to_text(stats))
-            _keep(artifact, at)
+            cause = self._ended(claim)
+            if cause is None:
+                _update(claim, lease_until=None, stats=to_text(stats))
+                keep(artifact, at)
+            return cause
 
-    def retry(self, claim: Claim, ready_at: Moment, *, counted: bool) -> None:
+    def retry(self, claim: Claim, ready_at: Moment, *, counted: bool) -> Cause | None:
         """Give the job back, to be claimed from ``ready_at`` on; a run that is not ``counted`` uses up no attempt.
+
+        Returns a cause as ``complete`` does.
 
         Raises:
             StaleLease: the claim is void; nothing was written.
@@ -132,16 +170,27 @@ class Claims:
         if not counted:
             back["attempt"] = JobRow.attempt - 1
         with write():
-            self._update(claim.job.id, claim.token, **back)
+            cause = self._ended(claim)
+            if cause is None:
+                _update(claim, **back)
+            return cause
 
-    def fail(self, claim: Claim, failure: JobFailure, at: Moment) -> Job | None:
-        """End the job as failed.
+    def _ended(self, claim: Claim) -> Cause | None:
+        """``wanted``, and nobody can want it between this and the end of the transaction."""
+        locked(JobRow.select(JobRow.id).where(JobRow.id == claim.job.id)).first()
+        return self.wanted(claim)
+
+    def fail(self, claim: Claim, failure: JobFailure, at: Moment, partial: Artifact | None = None) -> Job | None:
+        """End the job as failed, keeping what it had as ``partial``.
 
         Raises:
             StaleLease: the claim is void; nothing was written.
         """
         with write():
-            return self.outbox.move(claim.job.id, State.FAILED, at, token=claim.token, **error_columns(failure))
+            job = self.outbox.move(claim.job.id, State.FAILED, at, token=claim.token, **error_columns(failure))
+            if job is not None and partial is not None:
+                keep(partial, at, stored_at=at)
+            return job
 
     def expire(self, now: Moment, *, max_losses: int) -> Sequence[Job]:
         """Take back the leases that ran out, and return their jobs: ready again, or failed after ``max_losses``."""
@@ -150,11 +199,14 @@ class Claims:
             return [self._expire_one(row, now, max_losses) for row in list(locked(gone, skip=True))]
 
     def _expire_one(self, row: JobRow, now: Moment, max_losses: int) -> Job:
-        if row.losses >= max_losses:
+        failure = None
+        if row.cancel_code is not None:
+            failure = ended_on_request(Cause(row.cancel_code))
+        elif row.losses >= max_losses:
             failure = JobFailure(Cause.WORKER_LOST, f"the worker running this job died {row.losses + 1} times")
-            moved = self.outbox.move(row.id, State.FAILED, now, **error_columns(failure))
-            if moved is not None:
-                return moved
+        moved = self.outbox.move(row.id, State.FAILED, now, **error_columns(failure)) if failure else None
+        if moved is not None:
+            return moved
         changes = {
             "lease_until": None,
             "lease_token": JobRow.lease_token + 1,
@@ -175,41 +227,34 @@ class Claims:
                 found.extend(row.id for row in rows)
         return found
 
-    def hold(self, until: Moment) -> None:
-        """Leave the upstream alone until then: it refused, and every job would only be refused as well."""
+    def hold(self, upstream: str, until: Moment) -> None:
+        """Leave an upstream alone until then: it refused, and every job would only be refused as well."""
         with write():
             changes = {"failures": UpstreamRow.failures + 1, "held_until": until}
-            UpstreamRow.update(changes).where(UpstreamRow.name == self.upstream).execute()
+            UpstreamRow.update(changes).where(UpstreamRow.name == upstream).execute()
 
-    def release(self) -> None:
-        """The upstream answered again."""
+    def release(self, upstream: str) -> None:
+        """An upstream answered again."""
         with write():
-            changes = {"failures": 0, "held_until": 0}
-            UpstreamRow.update(changes).where(UpstreamRow.name == self.upstream).execute()
-
-    def _update(self, job_id: str, token: int, **columns: Any) -> None:
-        changes = {**columns, "version": JobRow.version + 1}
-        if not JobRow.update(changes).where(_held(job_id, token)).execute():
-            raise StaleLease(job_id)
+            UpstreamRow.update(failures=0, held_until=0).where(UpstreamRow.name == upstream).execute()
 
 
-def _held(job_id: str, token: int) -> Any:
-    return (JobRow.id == job_id) & (JobRow.lease_token == token) & JobRow.lease_until.is_null(False)
+def _lock(names: Sequence[str]) -> dict[str, UpstreamRow]:
+    query = UpstreamRow.select().where(UpstreamRow.name.in_(names)).order_by(UpstreamRow.name)
+    return {row.name: row for row in locked(query)}
 
 
-def error_columns(failure: JobFailure) -> dict[str, Any]:
-    """A failure as the job row keeps it."""
-    return {"error_code": failure.code, "error_message": failure.message, "error_status": failure.upstream_status}
+def ended_on_request(cause: Cause) -> JobFailure:
+    """The failure of a job that somebody wanted ended."""
+    who = "the client hung up" if cause is Cause.CLIENT_DISCONNECTED else "the job was cancelled"
+    return JobFailure(cause, who)
 
 
-def _keep(artifact: Artifact, at: Moment) -> None:
-    ArtifactRow.delete().where((ArtifactRow.job_id == artifact.job_id) & (ArtifactRow.name == artifact.name)).execute()
-    ArtifactRow.insert(
-        job_id=artifact.job_id,
-        name=artifact.name,
-        content_type=artifact.content_type,
-        size_b=artifact.size_b,
-        sha256=artifact.sha256,
-        data=artifact.data,
-        created_at=at,
-    ).execute()
+def _held(claim: Claim) -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
+    return (JobRow.id == claim.job.id) & (JobRow.lease_token == claim.token) & JobRow.lease_until.is_null(is_null=False)
+
+
+def _update(claim: Claim, **columns: Any) -> None:  # noqa: ANN401  (columns of any type)
+    changes = {**columns, "version": JobRow.version + 1}
+    if not JobRow.update(changes).where(_held(claim)).execute():
+        raise StaleLease(claim.job.id)

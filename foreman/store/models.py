@@ -57,6 +57,8 @@ class JobRow(Row):
     waits = IntegerField(default=0)
 
     created_at = BigIntegerField()
+    #: When a job that is still queued fails; null without a start deadline, or once it has left queued.
+    start_by = BigIntegerField(null=True)
     loading_at = BigIntegerField(null=True)
     working_at = BigIntegerField(null=True)
     ended_at = BigIntegerField(null=True)
@@ -68,6 +70,10 @@ class JobRow(Row):
     lease_until = BigIntegerField(null=True)
     #: Raised by each claim and each expiry: a write under an older token is refused.
     lease_token = IntegerField(default=0)
+    #: The upstream that the last claim gave the job to.
+    upstream = CharField(max_length=64, null=True)
+    #: Why somebody wants a running job ended: whoever holds the lease sees to it.
+    cancel_code = CharField(max_length=24, null=True)
 
     #: JSON: the completion's stats.
     stats = TextField(null=True)
@@ -201,6 +207,9 @@ class UpstreamRow(Row):
     failures = IntegerField(default=0)
     #: Until when it is left alone.
     held_until = BigIntegerField(default=0)
+    #: The model of the job that it was given last, and how many in a row it was given for that model.
+    model = TextField(null=True)
+    streak = IntegerField(default=0)
 
     class Meta:
         """Peewee's options."""

@@ -82,6 +82,7 @@ def job_columns(job_id: str, request: JobRequest, key: str | None, now: Moment) 
         "stall_timeout_s": limits.stall_timeout_s,
         "max_attempts": limits.max_attempts,
         "created_at": now,
+        "start_by": None if limits.start_deadline_s is None else now + round(limits.start_deadline_s * 1000),
         "ready_at": now,
         "idempotency_key": key,
         "digest": request.digest,
@@ -105,6 +106,11 @@ def labels(metadata: dict[str, Any]) -> set[str]:
         for key, value in metadata.items()
         if not isinstance(value, dict | list)
     }
+
+
+def error_columns(failure: JobFailure) -> dict[str, Any]:
+    """A failure as the job row keeps it."""
+    return {"error_code": failure.code, "error_message": failure.message, "error_status": failure.upstream_status}
 
 
 def artifact_from_row(row: ArtifactRow) -> Artifact:

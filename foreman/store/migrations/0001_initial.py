@@ -26,6 +26,7 @@ CREATE TABLE jobs (
     losses INTEGER NOT NULL,
     waits INTEGER NOT NULL,
     created_at BIGINT NOT NULL,
+    start_by BIGINT,
     loading_at BIGINT,
     working_at BIGINT,
     ended_at BIGINT,
@@ -33,6 +34,8 @@ CREATE TABLE jobs (
     ready_at BIGINT,
     lease_until BIGINT,
     lease_token INTEGER NOT NULL,
+    upstream VARCHAR(64),
+    cancel_code VARCHAR(24),
     stats TEXT,
     error_code VARCHAR(24),
     error_message TEXT,
@@ -42,7 +45,9 @@ CREATE TABLE jobs (
     digest VARCHAR(64) NOT NULL
 );
 CREATE INDEX jobs_ready ON jobs (priority, ready_at) WHERE ready_at IS NOT NULL;
+CREATE INDEX jobs_ready_model ON jobs (priority, model, ready_at) WHERE ready_at IS NOT NULL;
 CREATE INDEX jobs_leased ON jobs (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX jobs_start ON jobs (start_by) WHERE start_by IS NOT NULL;
 CREATE INDEX jobs_queued ON jobs (priority, id) WHERE state = 'queued';
 CREATE INDEX jobs_state ON jobs (state, id);
 CREATE INDEX jobs_model ON jobs (model, id);
@@ -106,7 +111,13 @@ CREATE INDEX artifacts_unstored ON artifacts (created_at) WHERE stored_at IS NUL
 CREATE TABLE tombstones (job_id VARCHAR(26) NOT NULL PRIMARY KEY, at BIGINT NOT NULL);
 CREATE INDEX tombstones_at ON tombstones (at);
 
-CREATE TABLE upstreams (name VARCHAR(64) NOT NULL PRIMARY KEY, failures INTEGER NOT NULL, held_until BIGINT NOT NULL)
+CREATE TABLE upstreams (
+    name VARCHAR(64) NOT NULL PRIMARY KEY,
+    failures INTEGER NOT NULL,
+    held_until BIGINT NOT NULL,
+    model TEXT,
+    streak INTEGER NOT NULL
+)
 """
 
 

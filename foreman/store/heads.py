@@ -1,0 +1,53 @@
+"""The fronts of the queue: the job that has been ready longest, of each priority and model.
+
+Each front is one look into an index, so the cost grows with the number of models that wait, not with that of jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from foreman.domain.job import Moment, Priority
+from foreman.domain.schedule import Candidate
+from foreman.store.database import locked
+from foreman.store.models import JobRow
+
+#: Models looked at per priority. Beyond it the oldest job of all is still among the candidates, so none is forgotten.
+MODELS = 64
+
+
+def candidates(now: Moment) -> list[Candidate]:
+    """Every front that is ready, within the caller's transaction; on PostgreSQL the rows are locked for it."""
+    found: dict[str, Candidate] = {}
+    for priority in Priority:
+        for row in (_oldest(priority, now), *_of_each_model(priority, now)):
+            if row is not None:
+                found[row.id] = Candidate(row.id, priority, row.model, row.ready_at)
+    return list(found.values())
+
+
+def _oldest(priority: Priority, now: Moment) -> JobRow | None:
+    return _first(_ready(priority, now).order_by(JobRow.ready_at))
+
+
+def _of_each_model(priority: Priority, now: Moment) -> Iterator[JobRow | None]:
+    """A loose scan of the index over (priority, model, ready_at): from each model straight to the next."""
+    waiting = (JobRow.priority == priority) & JobRow.ready_at.is_null(is_null=False)
+    model = ""
+    for _ in range(MODELS):
+        following = JobRow.select(JobRow.model).where(waiting & (JobRow.model > model)).order_by(JobRow.model)
+        model = following.limit(1).scalar()
+        if model is None:
+            return
+        yield _first(_ready(priority, now).where(JobRow.model == model).order_by(JobRow.ready_at))
+
+
+def _ready(priority: Priority, now: Moment) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
+    in_time = JobRow.start_by.is_null() | (JobRow.start_by > now)
+    shown = JobRow.select(JobRow.id, JobRow.model, JobRow.ready_at)
+    return shown.where((JobRow.priority == priority) & (JobRow.ready_at <= now) & in_time)
+
+
+def _first(query: Any) -> JobRow | None:  # noqa: ANN401  (as above)
+    return locked(query.limit(1), skip=True).first()  # type: ignore[no-any-return]  # reason: as above
