@@ -10,6 +10,7 @@ from typing import Any
 import falcon
 
 from foreman.api import problems
+from foreman.api.access import AccessLog
 from foreman.api.artifacts import ArtifactResource
 from foreman.api.health import HealthResource, MetricsResource, ReadyResource
 from foreman.api.jobs import JobResource, JobsResource
@@ -53,7 +54,7 @@ class Parts:
 
 def make_app(parts: Parts) -> falcon.App[Any, Any]:
     """The WSGI application."""
-    app: falcon.App[Any, Any] = falcon.App()
+    app: falcon.App[Any, Any] = falcon.App(middleware=AccessLog())
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)
     view = JobView(parts.jobs, parts.events, parts.artifacts, parts.objects, parts.public_url, parts.inline_limit_b)

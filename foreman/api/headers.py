@@ -13,8 +13,9 @@ from foreman.api.waiting import MAX_WAIT_S
 #: 1 to 255 printable ASCII characters; contract section 1. Anything else could not be written into a log or a URL.
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
-#: RFC 7240 section 2: preferences are separated by commas, and a quoted value may hold one.
-_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+#: RFC 7240 section 2: preferences are separated by commas, and a quoted value may hold one; a quote that
+#: nothing ends reaches to the end.
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|$))+')
 
 #: RFC 9110 section 8.8.3: an entity tag, weak or strong.
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')

@@ -17,6 +17,7 @@ from typing import Any
 import falcon
 
 from foreman import errors, logs
+from foreman.api.access import shown_path
 from foreman.domain.json_value import compact
 
 log = logs.get_logger(__name__)
@@ -186,7 +187,7 @@ def _foreseen(req: falcon.Request, resp: falcon.Response, error: errors.ForemanE
         _unexpected(req, resp, error, params)
         return
     if isinstance(error, errors.StoreUnavailable | errors.ArtifactStoreUnavailable):
-        log.warning("request refused", problem=kind.name, method=req.method, path=req.path, reason=str(error))
+        log.warning("request refused", problem=kind.name, method=req.method, path=shown_path(req), reason=str(error))
     retry_after_s = error.retry_after_s if isinstance(error, errors.QueueFull) else kind.retry_after_s
     raise HTTPProblem(
         kind,
@@ -197,5 +198,5 @@ def _foreseen(req: falcon.Request, resp: falcon.Response, error: errors.ForemanE
 
 def _unexpected(req: falcon.Request, _resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:
     """The process's edge: log a fault of foreman's with its traceback, and tell the client nothing of it."""
-    log.error("request failed", method=req.method, path=req.path, exc_info=error)
+    log.error("request failed", method=req.method, path=shown_path(req), exc_info=error)
     raise HTTPProblem(INTERNAL)

@@ -1,0 +1,201 @@
+"""The API on a real database in a temporary directory, with what drives its jobs on as workers would."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from falcon import testing
+
+from foreman import clock
+from foreman.api.app import Parts, make_app
+from foreman.domain.address import Policy
+from foreman.domain.job import Artifact, Claim, JobFailure, Limits
+from foreman.domain.lifecycle import Cause, State
+from foreman.queue.messages import Message, Messenger
+from foreman.services.prune import Pruner
+from foreman.services.submit import Submitter
+from foreman.store import database, schema
+from foreman.store.artifacts import Artifacts
+from foreman.store.claims import Claims
+from foreman.store.events import Events
+from foreman.store.jobs import Jobs
+from foreman.store.models import TABLES
+from foreman.store.objects import Objects
+from foreman.store.outbox import Outbox
+from foreman.store.pruning import Pruning
+
+PUBLIC_URL = "http://foreman.test"
+
+#: Bytes: larger completions are objects, and not part of the job.
+INLINE_LIMIT_B = 500
+
+MAX_BODY_B = 20_000
+MAX_QUEUE = 500
+
+BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}
+
+LIMITS = Limits(
+    ttl_s=3600.0,
+    start_deadline_s=None,
+    load_timeout_s=600.0,
+    exec_timeout_s=3600.0,
+    stall_timeout_s=300.0,
+    max_attempts=None,
+)
+
+
+class Recorder(Messenger):
+    """Keeps what is sent; there is no Redis."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    def send(self, message: Message, delay_ms: int | None = None) -> bool:
+        """Keep it."""
+        self.sent.append(message)
+        return True
+
+
+@dataclass
+class Api:
+    """The WSGI app, a client for it, and the hands of the workers."""
+
+    parts: Parts
+    claims: Claims
+    messenger: Recorder
+    #: What each check of a dependency says; a test may change it.
+    wrong: dict[str, Callable[[], str | None]]
+    client: testing.TestClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rebuild()
+
+    def rebuild(self, **changes: Any) -> None:
+        """Make the app anew, with some of its parts changed."""
+        self.parts = replace(self.parts, **changes)
+        self.client = testing.TestClient(make_app(self.parts))
+
+    def submit(self, headers: dict[str, str] | None = None, **keys: Any) -> str:
+        """Submit a job and return its id."""
+        answer = self.post(BODY | keys, headers)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json["job_id"])
+
+    def post(self, body: Any, headers: dict[str, str] | None = None) -> testing.Result:
+        """``POST /jobs`` with ``body`` as JSON, or as it is if it is bytes."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = {"Content-Type": "application/json"} | (headers or {})
+        return self.client.simulate_post("/jobs", body=data, headers=given)
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> testing.Result:
+        """``GET``."""
+        return self.client.simulate_get(path, headers=headers)
+
+    def job(self, job_id: str) -> Any:
+        """The job as ``GET /jobs/{id}`` shows it."""
+        answer = self.get(f"/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def start(self, state: State = State.WORKING) -> Claim:
+        """Claim the next job and bring it to ``state``."""
+        claim = self.claims.claim(clock.now())
+        assert isinstance(claim, Claim)
+        for each in (State.LOADING, State.WORKING)[: state.rank]:
+            self.claims.begin(claim, each, clock.now())
+        return claim
+
+    def finish(self, text: str = "Hi") -> bytes:
+        """Run the next job to ``done`` with ``text`` for its content; returns the completion."""
+        claim = self.start()
+        stats = {"model": "tiny", "done": True, "done_reason": "stop", "eval_count": 2, "total_duration": 12345678901}
+        body = json.dumps(stats | {"message": {"role": "assistant", "content": text}}).encode()
+        artifact = Artifact(
+            job_id=claim.job.id,
+            name="completion",
+            content_type="application/json",
+            size_b=len(body),
+            sha256=hashlib.sha256(body).hexdigest(),
+            data=body,
+        )
+        self.claims.complete(claim, artifact, stats, clock.now())
+        location = self.parts.objects.put(claim.job.id, "completion", body) if len(body) > INLINE_LIMIT_B else None
+        assert self.parts.artifacts.stored(artifact, location, clock.now()) is not None
+        return body
+
+    def fail(self, cause: Cause = Cause.UPSTREAM_REJECTED) -> str:
+        """Let the next job fail while it is ``working``; returns its id."""
+        claim = self.start()
+        self.claims.fail(claim, JobFailure(cause, "The upstream said no.", 400), clock.now())
+        return claim.job.id
+
+    def rows(self) -> dict[str, int]:
+        """How many rows each table has."""
+        with database.read():
+            return {table.__name__: table.select().count() for table in TABLES}
+
+
+@contextmanager
+def running_api(directory: Path) -> Iterator[Api]:
+    """An API whose database and artifacts are in ``directory``."""
+    engine = database.connect(f"sqlite:///{directory}/foreman.db")
+    schema.migrate()
+    outbox = Outbox(PUBLIC_URL, INLINE_LIMIT_B)
+    jobs = Jobs(outbox, MAX_QUEUE)
+    objects = Objects(f"file://{directory}/artifacts")
+    messenger = Recorder()
+    wrong: dict[str, Callable[[], str | None]] = {name: lambda: None for name in ("database", "redis")}
+    parts = Parts(
+        submitter=Submitter(jobs, messenger),
+        pruner=Pruner(Pruning(), jobs, objects, batch=200, tombstone_ttl_ms=3_600_000),
+        jobs=jobs,
+        events=Events(lease_ms=30_000, origin_limit=8),
+        artifacts=Artifacts(outbox),
+        objects=objects,
+        checks={name: lambda name=name: wrong[name]() for name in wrong},  # type: ignore[misc]  # mypy sees no default
+        defaults=LIMITS,
+        policy=Policy(allow_http=False, allowed_nets=()),
+        public_url=PUBLIC_URL,
+        inline_limit_b=INLINE_LIMIT_B,
+        max_body_b=MAX_BODY_B,
+        max_waits=2,
+        stopping=threading.Event(),
+    )
+    claims = Claims(outbox, upstream="default", slots=100, lease_ms=30_000)
+    try:
+        yield Api(parts, claims, messenger, wrong)
+    finally:
+        engine.close()
+
+
+def in_threads(*calls: Callable[[], Any]) -> list[Any]:
+    """What ``calls`` returned, all made at once, each in a thread of its own that leaves no connection behind."""
+    barrier = threading.Barrier(len(calls))
+    results: list[Any] = [None] * len(calls)
+    errors: list[BaseException] = []
+
+    def run(index: int, call: Callable[[], Any]) -> None:
+        barrier.wait()
+        try:
+            results[index] = call()
+        except BaseException as error:  # noqa: BLE001  it is raised again in the test's own thread
+            errors.append(error)
+        finally:
+            database.proxy.obj.close()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    if errors:
+        raise errors[0]
+    assert not any(thread.is_alive() for thread in threads)
+    return results
