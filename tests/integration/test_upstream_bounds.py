@@ -11,7 +11,7 @@ import pytest
 from foreman.domain.completion import Completion
 from foreman.domain.fault import Aborted, Fault
 from foreman.domain.lifecycle import Cause
-from foreman.net import upstream as client
+from foreman.net import call as client
 from foreman.net.upstream import Call, Upstream
 from tests import upstream_faults as faults
 from tests.receiver import CERTIFICATE, server_tls
