@@ -1,0 +1,143 @@
+"""What only a real server and a real socket show: framing, limits, keep-alive and a stop with clients waiting."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.stack import Stack, eventually, procfile
+
+BODY = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+
+HEAD = b"POST /jobs HTTP/1.1\r\nHost: foreman\r\nContent-Type: application/json\r\n"
+
+#: Seconds after which a server that does not answer counts as hanging.
+PATIENCE_S = 20.0
+
+
+@contextmanager
+def connected(stack: Stack) -> Iterator[socket.socket]:
+    """A connection to the API."""
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=PATIENCE_S) as sock:
+        yield sock
+
+
+def answer(sock: socket.socket) -> tuple[int, Any]:
+    """The status of the next answer on a connection, and its body as JSON."""
+    response = http.client.HTTPResponse(sock)
+    response.begin()
+    return response.status, json.loads(response.read() or b"null")
+
+
+def chunked(*pieces: bytes) -> bytes:
+    """A whole request with a body in chunks."""
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (*pieces, b""))
+    return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + framed
+
+
+def test_a_chunked_body_is_read_and_the_connection_goes_on(stack: Stack) -> None:
+    """The next request on the same connection begins where the body ended."""
+    with connected(stack) as sock:
+        for pieces in ((BODY,), (BODY[:7], BODY[7:]), tuple(BODY[index : index + 1] for index in range(len(BODY)))):
+            sock.sendall(chunked(*pieces))
+            status, body = answer(sock)
+            assert (status, body["state"]) == (202, "queued")
+
+
+def test_a_broken_chunk_is_the_clients_error(stack: Stack) -> None:
+    """400 and not 500, whatever stands in place of a length."""
+    for broken in (b"zz\r\n", b"5\r\n{}}}}}}}}}}}\r\n0\r\n\r\n"):
+        with connected(stack) as sock:
+            sock.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + broken)
+            status, body = answer(sock)
+            assert (status, body["type"]) == (400, "urn:foreman:problem:incomplete-body")
+
+
+def test_a_body_that_ends_early_makes_no_job(stack: Stack) -> None:
+    """Half closed after half of it: a problem for whoever still listens."""
+    with connected(stack) as sock:
+        sock.sendall(HEAD + b"Content-Length: 5000\r\n\r\n" + BODY)
+        sock.shutdown(socket.SHUT_WR)
+        status, body = answer(sock)
+        assert (status, body["type"]) == (400, "urn:foreman:problem:incomplete-body")
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(stack: Stack) -> None:
+    """A client that waits for the word of the server saves both the transfer."""
+    with connected(stack) as sock:
+        sock.sendall(HEAD + b"Content-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n")
+        received = sock.recv(65_536)
+        while b"\r\n\r\n" not in received.partition(b" 413 ")[2]:
+            piece = sock.recv(65_536)
+            assert piece, received
+            received += piece
+        assert b" 413 " in received
+
+
+def test_nesting_without_end_is_a_problem(stack: Stack) -> None:
+    """100,000 brackets are refused, and the process lives on."""
+    for body in (b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000):
+        with connected(stack) as sock:
+            sock.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            status, problem = answer(sock)
+            assert (status, problem["type"]) == (400, "urn:foreman:problem:not-json")
+    assert stack.answers()
+
+
+def test_a_large_body_within_the_limit_is_a_job(stack: Stack) -> None:
+    """Images make bodies of megabytes."""
+    message = {"role": "user", "content": "x" * 8_000_000}
+    body = json.dumps({"model": "tiny", "messages": [message]}).encode()
+    with connected(stack) as sock:
+        sock.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert answer(sock)[0] == 202
+
+
+def test_a_job_is_accepted_while_everything_but_the_database_is_away(own_directory: Path) -> None:
+    """Redis and the upstream gone: 202 all the same, health degraded, and readiness names both."""
+    with Stack(own_directory, commands={"web": procfile()["web"]}) as alone:
+        alone.valkey.kill()
+        alone.upstream.stop()
+        job_id = alone.submit()
+        assert alone.job(job_id)["state"] == "queued"
+
+        def unready() -> set[str]:
+            checks = alone.ask("GET", "/readyz").json["checks"]
+            return {name for name, check in checks.items() if check["status"] == "failed"}
+
+        eventually(lambda: unready() == {"redis", "upstream"}, "readiness names what is away")
+        ready = alone.ask("GET", "/readyz")
+        assert ready.status == 503
+        assert "127.0.0.1" not in ready.raw.decode()
+        health = alone.ask("GET", "/healthz")
+        assert (health.status, health.json) == (200, {"status": "ok", "degraded": True})
+
+
+def test_a_stop_answers_whoever_waits(own_directory: Path) -> None:
+    """The longest wait does not hold a shutdown, nor does a shutdown cut the answer off."""
+    with Stack(own_directory, commands={"web": procfile()["web"]}) as alone:
+        job_id = alone.submit()
+        answers: list[Any] = []
+        sent = threading.Event()
+
+        def wait() -> None:
+            with connected(alone) as sock:
+                sock.sendall(f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: foreman\r\n\r\n".encode())
+                sent.set()
+                answers.append(answer(sock))
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        sent.wait(PATIENCE_S)
+        # A second request that is answered shows that the first one has been taken.
+        assert alone.answers()
+        alone.stop("web")
+        thread.join(PATIENCE_S)
+        [(status, shown)] = answers
+        assert (status, shown["job_id"], shown["state"]) == (200, job_id, "queued")
