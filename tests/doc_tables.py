@@ -31,12 +31,15 @@ MOVES: dict[tuple[State, State], str] = {
     (State.LOADING, State.WORKING): "the upstream has the model in memory; the real call follows",
     (State.WORKING, State.DONE): "the completion is stored as the artifact `completion`",
     (State.QUEUED, State.FAILED): "an upstream that cannot be connected to has used up a `max_attempts` that the "
-    "submitter named, or workers died too often",
-    (State.LOADING, State.FAILED): "loading failed for good or once too often, or workers died too often",
+    "submitter named; `start_deadline_s` is over; it was cancelled; or workers died too often",
+    (
+        State.LOADING,
+        State.FAILED,
+    ): "loading failed for good or once too often; it was cancelled; or workers died too often",
     (
         State.WORKING,
         State.FAILED,
-    ): "the call failed for good or once too often, or workers died too often",
+    ): "the call failed for good or once too often; it was cancelled; or workers died too often",
 }
 
 _FAULTS: tuple[tuple[str, Fault], ...] = (
