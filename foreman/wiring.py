@@ -19,7 +19,9 @@ from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.errors import SettingInvalid
 from foreman.net.upstream import Upstream
 from foreman.net.webhooks import WebhookSender
+from foreman.queue.announcer import Announcer
 from foreman.queue.broker import WakingRedisBroker, make_broker
+from foreman.queue.live import Publisher
 from foreman.queue.messages import Messenger, prune, sweep
 from foreman.queue.ticks import Tick
 from foreman.services.cancel import Canceller
@@ -113,6 +115,12 @@ def messenger() -> Messenger:
 
 
 @cache
+def announcer() -> Announcer:
+    """Tells whoever waits for a job of its moves."""
+    return Announcer(messenger(), Publisher(broker()))
+
+
+@cache
 def stores() -> Stores:
     """The stores of this process, on its database."""
     conf = settings()
@@ -164,7 +172,7 @@ def services() -> Services:
     """The services of this process."""
     return Services(
         _submitter(),
-        Canceller(stores().endings, messenger()),
+        Canceller(stores().endings, announcer()),
         _runner(),
         _persister(),
         _deliverer(),
@@ -191,18 +199,18 @@ def _claims(outbox: Outbox) -> Claims:
 
 
 def _submitter() -> Submitter:
-    return Submitter(stores().jobs, messenger())
+    return Submitter(stores().jobs, announcer())
 
 
 def _runner() -> Runner:
     conf = settings().jobs
     leases = LeaseKeeper(stores().claims, conf.lease_s, stopping, settings().workers.shutdown_grace_s)
     retry = RetryPolicy(conf.retry_delay_s, conf.retry_delay_max_s, conf.retry_jitter, conf.max_attempts)
-    return Runner(stores().claims, {UPSTREAM: upstream()}, leases, messenger(), retry)
+    return Runner(stores().claims, {UPSTREAM: upstream()}, leases, announcer(), retry)
 
 
 def _persister() -> Persister:
-    return Persister(stores().artifacts, stores().objects, messenger(), settings().artifacts.inline_limit_b)
+    return Persister(stores().artifacts, stores().objects, announcer(), settings().artifacts.inline_limit_b)
 
 
 def _deliverer() -> Deliverer:
@@ -226,4 +234,4 @@ def _pruner() -> Pruner:
 def _sweeper() -> Sweeper:
     parts = stores()
     losses = settings().jobs.max_worker_losses
-    return Sweeper(parts.claims, parts.artifacts, parts.events, parts.endings, messenger(), losses)
+    return Sweeper(parts.claims, parts.artifacts, parts.events, parts.endings, announcer(), losses)

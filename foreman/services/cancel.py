@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from foreman import clock, logs
 from foreman.domain.job import Job
 from foreman.domain.lifecycle import TERMINAL, Cause
-from foreman.queue import messages
-from foreman.queue.messages import Messenger
+from foreman.queue.announcer import Announcer
 from foreman.store.endings import Endings
 
 log = logs.get_logger(__name__)
@@ -19,7 +18,7 @@ class Canceller:
     """What ``POST /jobs/{id}/cancel`` does, and what follows when a synchronous client hangs up."""
 
     endings: Endings
-    messenger: Messenger
+    announcer: Announcer
 
     def cancel(self, job_id: str, cause: Cause = Cause.CANCELLED) -> Job:
         """Ask for the end of a job; the returned one is live if a run must end first, which takes at most 2 s.
@@ -29,6 +28,6 @@ class Canceller:
         """
         job = self.endings.cancel(job_id, cause, clock.now())
         log.info("job cancelled", job_id=job_id, code=str(cause), state=str(job.state))
-        if job.state in TERMINAL and job.webhook is not None:
-            self.messenger.send(messages.deliver(job_id))
+        if job.state in TERMINAL:
+            self.announcer.announce(job)
         return job

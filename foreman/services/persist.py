@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foreman import clock, logs
-from foreman.queue import messages
 
 if TYPE_CHECKING:
-    from foreman.queue.messages import Messenger
+    from foreman.queue.announcer import Announcer
     from foreman.store.artifacts import Artifacts
     from foreman.store.objects import Objects
 
@@ -22,7 +21,7 @@ class Persister:
 
     artifacts: Artifacts
     objects: Objects
-    messenger: Messenger
+    announcer: Announcer
     inline_limit_b: int
 
     def persist(self, job_id: str) -> None:
@@ -41,5 +40,4 @@ class Persister:
         if job is None:
             return
         log.info("job done", job_id=job_id, size_b=artifact.size_b, attempt=job.attempt)
-        if job.webhook is not None:
-            self.messenger.send(messages.deliver(job_id))
+        self.announcer.announce(job)

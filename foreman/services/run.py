@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from foreman.net.upstream import Call, Upstream
-    from foreman.queue.messages import Messenger
+    from foreman.queue.announcer import Announcer
     from foreman.services.leases import Held, LeaseKeeper
     from foreman.store.claims import Claims
 
@@ -58,7 +58,7 @@ class Runner:
     #: By the name under which a claim speaks of it.
     upstreams: Mapping[str, Upstream]
     leases: LeaseKeeper
-    messenger: Messenger
+    announcer: Announcer
     policy: RetryPolicy
 
     def run(self) -> float | None:
@@ -94,12 +94,18 @@ class Runner:
         if ended is not None:
             return ended
         self._begin(claim, State.WORKING)
-        return call.chat(claim.payload, exec_timeout_s=limits.exec_timeout_s, stall_timeout_s=limits.stall_timeout_s)
+        live = self.announcer.live
+        if State.WORKING in dict(claim.job.reached):
+            live.restart(claim.job.id, claim.job.attempt)
+        return call.chat(
+            claim.payload,
+            exec_timeout_s=limits.exec_timeout_s,
+            stall_timeout_s=limits.stall_timeout_s,
+            on_text=lambda line: live.text(claim.job.id, line),
+        )
 
     def _begin(self, claim: Claim, state: State) -> None:
-        job = self.claims.begin(claim, state, clock.now())
-        if job is not None and job.webhook is not None:
-            self.messenger.send(messages.deliver(job.id))
+        self.announcer.announce(self.claims.begin(claim, state, clock.now()))
 
     def _record(self, claim: Claim, outcome: Outcome, held: Held, text: str) -> float | None:
         if claim.upstream_failures and (not isinstance(outcome, Fault) or outcome.began):
@@ -122,7 +128,9 @@ class Runner:
         artifact = _artifact(claim.job.id, "completion", "application/json", completion.body)
         cause = self.claims.complete(claim, artifact, completion.stats, clock.now())
         if cause is None:
-            self.messenger.send(messages.persist(claim.job.id))
+            # The end will be published by whoever stores the completion, and must come after all of the text.
+            self.announcer.live.flush()
+            self.announcer.messenger.send(messages.persist(claim.job.id))
         return cause
 
     def _hand_back(self, claim: Claim, held: Held) -> Cause | None:
@@ -162,8 +170,7 @@ class Runner:
         partial = _artifact(claim.job.id, "partial", "text/plain; charset=utf-8", text.encode()) if text else None
         job = self.claims.fail(claim, failure, clock.now(), partial)
         log.info("job failed", job_id=claim.job.id, code=str(failure.code), attempt=claim.job.attempt)
-        if job is not None and job.webhook is not None:
-            self.messenger.send(messages.deliver(job.id))
+        self.announcer.announce(job)
 
     def _delay_s(self, n: int) -> float:
         policy = self.policy
@@ -172,7 +179,7 @@ class Runner:
     def _look_once_more(self) -> None:
         """The slot is free again, and its permit may have been used up while it was not."""
         for job_id in self.claims.ready(clock.now(), 1):
-            self.messenger.send(messages.run(job_id))
+            self.announcer.messenger.send(messages.run(job_id))
 
 
 def _artifact(job_id: str, name: str, content_type: str, data: bytes) -> Artifact:

@@ -10,7 +10,7 @@ from foreman.queue import messages
 
 if TYPE_CHECKING:
     from foreman.domain.job import JobRequest
-    from foreman.queue.messages import Messenger
+    from foreman.queue.announcer import Announcer
     from foreman.store.jobs import Jobs, Submitted
 
 
@@ -19,7 +19,7 @@ class Submitter:
     """``POST /jobs``, less HTTP."""
 
     jobs: Jobs
-    messenger: Messenger
+    announcer: Announcer
 
     def submit(self, request: JobRequest, key: str | None) -> Submitted:
         """Commit the job (or find the one that ``key`` made), then wake whoever runs and announces it.
@@ -29,7 +29,6 @@ class Submitter:
         """
         submitted = self.jobs.submit(request, job_id=clock.new_id(), key=key, now=clock.now())
         if not submitted.replayed:
-            self.messenger.send(messages.run(submitted.job.id))
-            if submitted.job.webhook is not None:
-                self.messenger.send(messages.deliver(submitted.job.id))
+            self.announcer.messenger.send(messages.run(submitted.job.id))
+            self.announcer.announce(submitted.job)
         return submitted

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foreman import clock, logs
+from foreman.domain.lifecycle import TERMINAL
 from foreman.queue import messages
 
 if TYPE_CHECKING:
-    from foreman.queue.messages import Messenger
+    from foreman.queue.announcer import Announcer
     from foreman.store.artifacts import Artifacts
     from foreman.store.claims import Claims
     from foreman.store.endings import Endings
@@ -32,31 +33,31 @@ class Sweeper:
     artifacts: Artifacts
     events: Events
     endings: Endings
-    messenger: Messenger
+    announcer: Announcer
     max_worker_losses: int
 
     def sweep(self) -> int:
         """Take back lost claims and repeat what was not picked up; returns how many messages were sent."""
         now = clock.now()
+        self._late_starts()
         found = [
             *self._lost_workers(),
-            *self._late_starts(),
             *(messages.persist(each) for each in self.artifacts.waiting(now - GRACE_MS, BATCH)),
             *(messages.deliver(each) for each in self.events.due(now - GRACE_MS, BATCH)),
             *(messages.run(each) for each in self.claims.ready(now - GRACE_MS, self.claims.slots)),
         ]
-        for message in found:
-            self.messenger.send(message)
+        self.announcer.messenger.send_all(found)
         return len(found)
 
     def _lost_workers(self) -> list[messages.Message]:
         jobs = self.claims.expire(clock.now(), max_losses=self.max_worker_losses)
         for job in jobs:
             log.warning("worker lost", job_id=job.id, attempt=job.attempt, state=str(job.state))
-        return [messages.run(job.id) for job in jobs] + [messages.deliver(job.id) for job in jobs if job.webhook]
+            if job.state in TERMINAL:
+                self.announcer.announce(job)
+        return [messages.run(job.id) for job in jobs if job.state not in TERMINAL]
 
-    def _late_starts(self) -> list[messages.Message]:
-        jobs = self.endings.start_deadlines(clock.now())
-        for job in jobs:
+    def _late_starts(self) -> None:
+        for job in self.endings.start_deadlines(clock.now()):
             log.info("job failed", job_id=job.id, code="start_deadline", attempt=job.attempt)
-        return [messages.deliver(job.id) for job in jobs if job.webhook]
+            self.announcer.announce(job)

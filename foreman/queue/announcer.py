@@ -1,0 +1,31 @@
+"""Who is told that a job has moved: its webhook's senders by a message, those who watch it by the live stream.
+
+Both are hints. The event is committed with the move, and the sweep finds it if the message is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foreman.domain.job import Job
+from foreman.queue import messages
+from foreman.queue.live import Publisher
+from foreman.queue.messages import Messenger
+
+
+@dataclass(frozen=True, slots=True)
+class Announcer:
+    """Tells of a move after it was committed; never raises for Redis's sake."""
+
+    messenger: Messenger
+    live: Publisher
+
+    def announce(self, job: Job | None) -> None:
+        """``job`` has just reached its state; ``None``, which stands for "nothing moved", is passed over."""
+        if job is None:
+            return
+        state, at = job.reached[-1]
+        sequence = len(job.reached)
+        self.live.state(job.id, state, at=at, sequence=sequence, attempt=job.attempt, failure=job.failure)
+        if job.webhook is not None:
+            self.messenger.send(messages.deliver(job.id))
