@@ -21,9 +21,10 @@ import psycopg
 from foreman.domain.delivery import Attempt, Dead, Decision, Delivered, RetryIn, Stopped, TryError
 from foreman.domain.job import Artifact, Claim, Job, JobFailure, JobRequest, Limits, NoClaim, Priority, Webhook
 from foreman.domain.lifecycle import Cause, State
+from foreman.domain.schedule import Policy
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
-from foreman.store.claims import Claims
+from foreman.store.claims import Claims, Slots
 from foreman.store.events import Events, Sending
 from foreman.store.jobs import Jobs, Submitted
 from foreman.store.models import TABLES
@@ -41,6 +42,10 @@ SENDING_MS = 30_000
 
 #: Seconds that tests wait for threads and processes that should take milliseconds.
 PATIENCE_S = 60.0
+
+#: The one upstream, and when its model is swapped: never within a test that does not care.
+UPSTREAM = "default"
+POLICY = Policy(max_wait_ms=1_000_000_000, max_streak=1_000_000)
 
 URL = "https://hooks.example.com/foreman"
 ORIGIN = "https://hooks.example.com"
@@ -132,7 +137,7 @@ class Stores:
         parts = {
             "outbox": outbox,
             "jobs": Jobs(outbox, self.max_queue),
-            "claims": Claims(outbox, "default", self.slots, LEASE_MS),
+            "claims": Claims(outbox, (Slots(UPSTREAM, self.slots),), POLICY, LEASE_MS),
             "artifacts": Artifacts(outbox),
             "events": Events(SENDING_MS, self.origin_limit),
             "pruning": Pruning(),
@@ -164,7 +169,15 @@ class Stores:
 
     def renew(self, claim: Claim, at: int) -> None:
         """Renew the lease of a claim."""
-        self.claims.renew(claim.job.id, claim.token, at)
+        self.claims.renew(claim, at)
+
+    def hold(self, until: int) -> None:
+        """Leave the upstream alone."""
+        self.claims.hold(UPSTREAM, until)
+
+    def release(self) -> None:
+        """Forget that the upstream failed."""
+        self.claims.release(UPSTREAM)
 
     def working(self, asked: JobRequest | None = None, *, at: int = T0) -> Claim:
         """A new job that has come to ``working``, by its claim."""
@@ -257,6 +270,14 @@ def completion(job_id: str, data: bytes = b'{"message":{"content":"hi"}}') -> Ar
         sha256=hashlib.sha256(data).hexdigest(),
         data=data,
     )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return as soon as ``condition`` holds; fails after ``PATIENCE_S``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.002)
 
 
 def together(count: int, work: Callable[[int], T]) -> list[T]:

@@ -61,10 +61,11 @@ class Claims:
         with write():
             rows = self._lock_upstreams()
             servers = self._free(rows, now)
-            choice = choose(servers, heads.candidates(now), self.policy, now) if servers else None
-            if choice is None:
-                return NoClaim()
-            return self._take(choice, rows[choice.server.name].failures, now)
+            while servers and (choice := choose(servers, heads.candidates(now), self.policy, now)):
+                claim = self._take(choice, rows[choice.server.name].failures, now)
+                if claim is not None:
+                    return claim
+            return NoClaim()
 
     def _lock_upstreams(self) -> dict[str, UpstreamRow]:
         """The rows of our upstreams, made if need be; on PostgreSQL this is what lets one claim in at a time."""
@@ -90,10 +91,9 @@ class Claims:
         with read():
             return {str(name): int(count) for name, count in leased.group_by(JobRow.upstream).tuples()}
 
-    def _take(self, choice: Choice, failures: int, now: Moment) -> Claim:
+    def _take(self, choice: Choice, failures: int, now: Moment) -> Claim | None:
+        """Lease the chosen job; None if it was ended since it was looked at, which only happens on PostgreSQL."""
         job, server = choice.job, choice.server
-        streak = server.streak + 1 if server.model == job.model else 1
-        UpstreamRow.update(model=job.model, streak=streak).where(UpstreamRow.name == server.name).execute()
         changes = {
             "ready_at": None,
             "lease_until": now + self.lease_ms,
@@ -102,7 +102,13 @@ class Claims:
             "attempt": JobRow.attempt + 1,
             "version": JobRow.version + 1,
         }
-        [row] = JobRow.update(changes).where(JobRow.id == job.job_id).returning(JobRow).execute()
+        ready = (JobRow.id == job.job_id) & JobRow.ready_at.is_null(is_null=False)
+        rows = list(JobRow.update(changes).where(ready).returning(JobRow).execute())
+        if not rows:
+            return None
+        row = rows[0]
+        streak = server.streak + 1 if server.model == job.model else 1
+        UpstreamRow.update(model=job.model, streak=streak).where(UpstreamRow.name == server.name).execute()
         payload = PayloadRow.get_by_id(row.id)
         return Claim(
             job=job_from_row(row),
@@ -223,7 +229,8 @@ class Claims:
         with read():
             for priority in Priority:
                 waiting = JobRow.select(JobRow.id).where((JobRow.priority == priority) & (JobRow.ready_at <= now))
-                rows = waiting.order_by(JobRow.ready_at).limit(limit - len(found)) if len(found) < limit else ()
+                oldest = waiting.order_by(JobRow.ready_at, JobRow.id)
+                rows = oldest.limit(limit - len(found)) if len(found) < limit else ()
                 found.extend(row.id for row in rows)
         return found
 

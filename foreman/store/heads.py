@@ -10,7 +10,6 @@ from typing import Any
 
 from foreman.domain.job import Moment, Priority
 from foreman.domain.schedule import Candidate
-from foreman.store.database import locked
 from foreman.store.models import JobRow
 
 #: Models looked at per priority. Beyond it the oldest job of all is still among the candidates, so none is forgotten.
@@ -18,7 +17,10 @@ MODELS = 64
 
 
 def candidates(now: Moment) -> list[Candidate]:
-    """Every front that is ready, within the caller's transaction; on PostgreSQL the rows are locked for it."""
+    """Every front that is ready, as the caller's transaction sees it now.
+
+    None is locked, and none that another transaction holds is passed over: that one may only be recording a delivery.
+    """
     found: dict[str, Candidate] = {}
     for priority in Priority:
         for row in (_oldest(priority, now), *_of_each_model(priority, now)):
@@ -28,7 +30,7 @@ def candidates(now: Moment) -> list[Candidate]:
 
 
 def _oldest(priority: Priority, now: Moment) -> JobRow | None:
-    return _first(_ready(priority, now).order_by(JobRow.ready_at))
+    return _first(_ready(priority, now))
 
 
 def _of_each_model(priority: Priority, now: Moment) -> Iterator[JobRow | None]:
@@ -40,7 +42,7 @@ def _of_each_model(priority: Priority, now: Moment) -> Iterator[JobRow | None]:
         model = following.limit(1).scalar()
         if model is None:
             return
-        yield _first(_ready(priority, now).where(JobRow.model == model).order_by(JobRow.ready_at))
+        yield _first(_ready(priority, now).where(JobRow.model == model))
 
 
 def _ready(priority: Priority, now: Moment) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
@@ -50,4 +52,4 @@ def _ready(priority: Priority, now: Moment) -> Any:  # noqa: ANN401  (peewee's q
 
 
 def _first(query: Any) -> JobRow | None:  # noqa: ANN401  (as above)
-    return locked(query.limit(1), skip=True).first()  # type: ignore[no-any-return]  # reason: as above
+    return query.order_by(JobRow.ready_at, JobRow.id).first()  # type: ignore[no-any-return]  # reason: as above

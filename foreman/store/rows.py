@@ -89,7 +89,7 @@ def job_columns(job_id: str, request: JobRequest, key: str | None, now: Moment) 
     }
 
 
-def to_text(value: Any) -> str:
+def to_text(value: object) -> str:
     """``value`` as compact JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
