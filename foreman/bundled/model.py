@@ -71,7 +71,9 @@ def fetch(data_dir: Path, progress: Callable[[str], None]) -> Path:
     """
     target = _fetched(data_dir)
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: the mode holds for the last part of a path only, and this may be the first use of the directory.
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
             progress(f"Fetching the bundled model {NAME} (93 MB, once) ...")
             _download(Path(scratch))
