@@ -9,12 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from foreman.bundled import model
+from foreman.bundled.engine import Engine
+from foreman.bundled.request import DEFAULT_CONTEXT
 from foreman.domain.moment import parse_rfc3339
 
 ROOT = Path(__file__).parents[2]
@@ -262,22 +265,31 @@ def hang_up(connection: http.client.HTTPConnection) -> None:
     connection.close()
 
 
-def test_calls_beyond_the_slots_wait_in_order(server: Server) -> None:
-    """With one slot, three calls at once end one after the other, in the order they came."""
-    ended: list[int] = []
+def test_calls_beyond_the_slots_wait_in_order() -> None:
+    """With one slot held, three calls wait and then enter one after the other, in the order they came."""
+    file = model.find(Path("/nowhere"))
+    assert file is not None
+    engine = Engine(file, slots=1)
+    entered: list[int] = []
 
     def call(number: int) -> None:
-        server.chat(messages=HELLO, options={"num_predict": 12, "seed": number}, stream=False)
-        ended.append(number)
+        with engine.hold(DEFAULT_CONTEXT, keep_alive_s=60, gone=lambda: False):
+            entered.append(number)
+
+    def waits(count: int) -> bool:
+        return len(engine._waiting) == count
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-        # Long enough apart to arrive in order, shorter than a call takes.
-        time.sleep(0.02)
+    with engine.hold(DEFAULT_CONTEXT, keep_alive_s=60, gone=lambda: False):
+        for waiting, thread in enumerate(threads, start=1):
+            thread.start()
+            until(partial(waits, waiting))
+        assert entered == []
     for thread in threads:
         thread.join(DEADLINE_S)
-    assert ended == [0, 1, 2]
+    engine.unload()
+    assert entered == [0, 1, 2]
+    assert engine.loaded() is None
 
 
 def test_two_slots_run_two_calls_at_once() -> None:
