@@ -173,6 +173,17 @@ class WakingRedisBroker(RedisBroker):
         """
         return self.client.scard(self._acks(queue_name))
 
+    def count_waiting(self, queue_name: str) -> int:
+        """How many messages of the queue no worker has fetched yet, delayed ones aside.
+
+        Raises:
+            ConnectionClosed: Redis is away.
+        """
+        try:
+            return cast("int", self.client.llen(f"{self.namespace}:{queue_name}"))
+        except redis.RedisError as error:
+            raise connection_closed(error) from error
+
     def _acks(self, queue_name: str) -> str:
         return f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"
 

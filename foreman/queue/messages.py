@@ -7,7 +7,6 @@ the database, so a message that comes twice, late or never does no harm (a sweep
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,13 +15,10 @@ from dramatiq.errors import BrokerConnectionError
 
 from foreman import clock
 from foreman.queue.broker import WakingRedisBroker
+from foreman.queue.circuit import Circuit
 from foreman.queue.outage import Outage
 
 _logger = logging.getLogger(__name__)
-
-#: Seconds during which nothing is tried after Redis failed. Without it every submit during an outage waits for the
-#: connect timeout; longer, and the jobs of the second after Redis is back wait for a sweep.
-_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,53 +80,34 @@ def prune() -> Message:
 class Messenger:
     """Sends messages and survives Redis: a send never raises for its sake, nor holds the caller much over a second.
 
-    Once a send fails, those of the next second return at once, so that an outage costs one caller a second the
-    timeout and all others nothing. Safe to share between threads and to create before a fork.
+    Once a send fails, those of the next second return at once (``circuit.py``). Safe to share between threads and to
+    create before a fork.
     """
 
     def __init__(self, broker: WakingRedisBroker, *, monotonic: Callable[[], float] = clock.monotonic) -> None:
         self._broker = broker
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._paused_until_s = float("-inf")
-        self._outage = Outage(_logger, "Messages are not sent; the sweep will send them again")
+        outage = Outage(_logger, "Messages are not sent; the sweep will send them again")
+        self._circuit = Circuit(outage, BrokerConnectionError, monotonic=monotonic)
 
     def send(self, message: Message, delay_ms: int | None = None) -> bool:
         """Send one message, to be handled ``delay_ms`` from now at the earliest (``None``: at once; at most 7 days).
 
         ``False``: Redis is away. The message may still have arrived, if Redis died just after taking it.
         """
-        return self._attempt(lambda: self._broker.enqueue(_for_dramatiq(message), delay=delay_ms))
+        return self._circuit.attempt(lambda: self._broker.enqueue(_for_dramatiq(message), delay=delay_ms))
 
     def send_all(self, messages: Iterable[Message]) -> bool:
         """Send many messages in one round trip. ``False``: Redis is away, and any number of them was not sent."""
-        return self._attempt(lambda: self._broker.enqueue_all([_for_dramatiq(message) for message in messages]))
+        return self._circuit.attempt(lambda: self._broker.enqueue_all([_for_dramatiq(message) for message in messages]))
 
-    def _attempt(self, send: Callable[[], object]) -> bool:
-        if not self._admit():
-            return False
-        try:
-            send()
-        except BrokerConnectionError as error:
-            self._outage.began(error)
-            self._pause()
-            return False
-        self._outage.ended()
-        return True
+    def room(self, address: Address, limit: int) -> int:
+        """How many messages may be added before ``limit`` of them wait for a worker; 0 when Redis is away.
 
-    def _admit(self) -> bool:
-        """Whether to try. During an outage one caller per pause is let in, to find out whether it is over."""
-        if not self._outage.on:
-            return True
-        with self._lock:
-            if self._monotonic() < self._paused_until_s:
-                return False
-            self._paused_until_s = self._monotonic() + _PAUSE_S
-            return True
-
-    def _pause(self) -> None:
-        with self._lock:
-            self._paused_until_s = self._monotonic() + _PAUSE_S
+        For whoever repeats messages: repeated without looking, they would pile up while no worker takes them.
+        """
+        found: list[int] = []
+        self._circuit.attempt(lambda: found.append(self._broker.count_waiting(address.queue)))
+        return max(0, limit - found[0]) if found else 0
 
 
 def _for_dramatiq(message: Message) -> dramatiq.Message[None]:
