@@ -18,12 +18,15 @@ from foreman.api.app import Parts, make_app
 from foreman.domain.address import Policy
 from foreman.domain.job import Artifact, Claim, JobFailure, Limits
 from foreman.domain.lifecycle import Cause, State
+from foreman.domain.schedule import Policy as SchedulePolicy
+from foreman.queue.announcer import Announcer
+from foreman.queue.live import Publisher
 from foreman.queue.messages import Message, Messenger
 from foreman.services.prune import Pruner
 from foreman.services.submit import Submitter
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
-from foreman.store.claims import Claims
+from foreman.store.claims import Claims, Slots
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
 from foreman.store.models import TABLES
@@ -61,6 +64,16 @@ class Recorder(Messenger):
         """Keep it."""
         self.sent.append(message)
         return True
+
+
+class Unwatched(Publisher):
+    """Nobody follows a job live; there is no Redis."""
+
+    def __init__(self) -> None:
+        """Start no writer."""
+
+    def state(self, job_id: str, state: State, **_: Any) -> None:
+        """Tell nobody."""
 
 
 @dataclass
@@ -153,7 +166,7 @@ def running_api(directory: Path) -> Iterator[Api]:
     messenger = Recorder()
     wrong: dict[str, Callable[[], str | None]] = {name: lambda: None for name in ("database", "redis")}
     parts = Parts(
-        submitter=Submitter(jobs, messenger),
+        submitter=Submitter(jobs, Announcer(messenger, Unwatched())),
         pruner=Pruner(Pruning(), jobs, objects, batch=200, tombstone_ttl_ms=3_600_000),
         jobs=jobs,
         events=Events(lease_ms=30_000, origin_limit=8),
@@ -168,7 +181,9 @@ def running_api(directory: Path) -> Iterator[Api]:
         max_waits=2,
         stopping=threading.Event(),
     )
-    claims = Claims(outbox, upstream="default", slots=100, lease_ms=30_000)
+    claims = Claims(
+        outbox, (Slots("default", 100),), SchedulePolicy(max_wait_ms=300_000, max_streak=100), lease_ms=30_000
+    )
     try:
         yield Api(parts, claims, messenger, wrong)
     finally:
