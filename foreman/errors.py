@@ -30,7 +30,7 @@ class ForemanError(Exception):
 class Problem:
     """One thing wrong with a submitted body.
 
-    ``pointer`` is an RFC 6901 JSON pointer into the body (``""`` is the whole body); ``detail`` says what would be right.
+    ``pointer`` is an RFC 6901 JSON pointer into the body (``""``: the whole body); ``detail`` says what would be right.
     """
 
     pointer: str
@@ -114,4 +114,3 @@ class StoreUnavailable(ForemanError):
 
 class ArtifactStoreUnavailable(ForemanError):
     """The artifact store refused a read or write; try again later."""
-

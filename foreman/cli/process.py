@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from typing import NoReturn
 
 from foreman import clock, wiring
@@ -21,12 +22,16 @@ _SAME_SIGNAL_S = 2.0
 #: Process -> the queues it consumes.
 QUEUES: dict[str, frozenset[str]] = {
     "jobs": frozenset({messages.RUN.queue}),
-    "artifacts": frozenset({messages.PERSIST.queue, messages.SWEEP.queue, messages.PRUNE.queue}),
+    "artifacts": frozenset({messages.PERSIST.queue}),
     "webhooks": frozenset({messages.DELIVER.queue}),
+    "clock": frozenset({messages.SWEEP.queue, messages.PRUNE.queue}),
 }
 
 #: Every process there is.
-NAMES = ("web", *QUEUES, "clock")
+NAMES = ("web", *QUEUES)
+
+#: Threads of the clock process: a sweep must go on while a prune waits for a slow artifact store.
+CLOCK_THREADS = 4
 
 
 def web(fd: int | None = None, grace_s: float | None = None) -> NoReturn:
@@ -52,26 +57,26 @@ def worker(name: str) -> None:
     Raises:
         SettingInvalid: something it needs is not set.
     """
-    settings = wiring.settings().workers
     # Like Dramatiq's own command: the actors are named, not imported, since nothing here depends on what they do.
     importlib.import_module("actors")
     wiring.migrate()
     wiring.services()
     _begin(name)
+    settings = wiring.settings().workers
+    threads = CLOCK_THREADS if name == "clock" else getattr(settings, f"{name}_threads")
     # A run is cut at the end of its grace, and what came of it is yet to be recorded.
-    grace_s = settings.shutdown_grace_s + RECORD_MARGIN_S
-    run_worker(wiring.broker(), QUEUES[name], getattr(settings, f"{name}_threads"), wiring.stopping, grace_s)
+    run_worker(wiring.broker(), QUEUES[name], threads, wiring.stopping, settings.shutdown_grace_s + RECORD_MARGIN_S)
 
 
 def run_clock() -> None:
-    """Send the periodic messages until stopped.
+    """Send the periodic messages, and handle them, until stopped: no other work can hold up a sweep.
 
     Raises:
         SettingInvalid: something it needs is not set.
     """
-    broker = wiring.broker()
-    _begin("clock")
-    ticks.run(broker, wiring.ticks(), wiring.stopping)
+    args = (wiring.broker(), wiring.ticks(), wiring.stopping)
+    threading.Thread(target=ticks.run, args=args, name="ticks", daemon=True).start()
+    worker("clock")
 
 
 def _begin(name: str) -> None:

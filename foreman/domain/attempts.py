@@ -31,4 +31,3 @@ def after_fault(fault: Fault, *, runs: int, max_attempts: int | None, default_ma
     if runs >= (default_max_attempts if max_attempts is None else max_attempts):
         return fault.failure()
     return Again(counted=True)
-

@@ -102,7 +102,7 @@ class Jobs:
     retry_delay_s: float = _key(1.0, Number(0, 86_400))
     retry_delay_max_s: float = _key(60.0, Number(0, 86_400))
     retry_jitter: float = _key(0.2, _FRACTION)
-    lease_s: float = _key(30.0, Number(0.5, 3600))
+    lease_s: float = _key(30.0, Number(2, 3600))
 
 
 @dataclass(frozen=True, slots=True)

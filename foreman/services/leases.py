@@ -52,7 +52,8 @@ class LeaseKeeper:
         """Keep ``claim`` alive inside the block; set ``cut`` on the value as soon as there is something to cut."""
         held = Held()
         over = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(claim, held, over), name=f"lease-{claim.job.id}", daemon=True)
+        name = f"lease-{claim.job.id}"
+        thread = threading.Thread(target=self._watch, args=(claim, held, over), name=name, daemon=True)
         thread.start()
         try:
             yield held

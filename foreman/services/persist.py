@@ -28,7 +28,7 @@ class Persister:
         """Store the job's completion and end the job; nothing to do if that has happened.
 
         Raises:
-            ArtifactStoreUnavailable, StoreUnavailable: the job stays ``working``; call again, the model is not run again.
+            ArtifactStoreUnavailable, StoreUnavailable: the job stays ``working``; call again. No model is run again.
         """
         artifact = self.artifacts.unstored(job_id)
         if artifact is None or artifact.data is None:
@@ -38,6 +38,9 @@ class Persister:
             location = self.objects.put(job_id, artifact.name, artifact.data)
         job = self.artifacts.stored(artifact, location, clock.now())
         if job is None:
+            # Somebody else stored it, at the same location; or the job was ended meanwhile, and nobody knows of these.
+            if location is not None and not self.artifacts.keeps(location):
+                self.objects.delete([location])
             return
         log.info("job done", job_id=job_id, size_b=artifact.size_b, attempt=job.attempt)
         self.announcer.announce(job)

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 #: Seconds between tries to record the end of a run while the database is away, and for how long: a restart of
 #: PostgreSQL takes less, and a completion that took minutes must not be lost to it.
-RECORD_PAUSE_S = 0.5
+RECORD_PAUSE_S = 0.2
 RECORD_PATIENCE_S = 60.0
 
 
@@ -71,18 +71,27 @@ class Runner:
         if isinstance(claim, NoClaim):
             return None
         try:
-            delay_s = self._record(claim, *self._execute(claim))
+            # The claim is kept alive until the outcome is recorded, however long the database takes.
+            with self.leases.keep(claim) as held:
+                delay_s = self._record(claim, *self._execute(claim, held), held)
         except StaleLease:
             log.warning("run given up: the claim is somebody else's", job_id=claim.job.id, attempt=claim.job.attempt)
             delay_s = None
         self._look_once_more()
         return delay_s
 
-    def _execute(self, claim: Claim) -> tuple[Outcome, Held, str]:
+    def _execute(self, claim: Claim, held: Held) -> tuple[Outcome, str]:
         """The outcome, and the text there was until then."""
-        with self.leases.keep(claim) as held, self.upstreams[claim.upstream].call() as call:
+        with self.upstreams[claim.upstream].call() as call:
             held.cut = call.abort
-            return self._converse(claim, call), held, call.text
+            try:
+                return self._converse(claim, call), call.text
+            except (StaleLease, StoreUnavailable):
+                raise
+            except Exception:
+                # The edge of a run: a fault of ours must end this job, some day, and not the worker.
+                log.exception("fault in foreman", job_id=claim.job.id, attempt=claim.job.attempt)
+                return Fault(Cause.INTERNAL, "A fault in foreman itself; its log says more.", retry=True), call.text
 
     def _converse(self, claim: Claim, call: Call) -> Outcome:
         limits = claim.job.limits
@@ -105,24 +114,27 @@ class Runner:
         )
 
     def _begin(self, claim: Claim, state: State) -> None:
-        self.announcer.announce(self.claims.begin(claim, state, clock.now()))
+        self.announcer.announce(_insist(lambda: self.claims.begin(claim, state, clock.now())))
 
-    def _record(self, claim: Claim, outcome: Outcome, held: Held, text: str) -> float | None:
-        if claim.upstream_failures and (not isinstance(outcome, Fault) or outcome.began):
+    def _record(self, claim: Claim, outcome: Outcome, text: str, held: Held) -> float | None:
+        answered = isinstance(outcome, Completion) or (isinstance(outcome, Fault) and outcome.began)
+        if claim.upstream_failures and answered:
             _insist(lambda: self.claims.release(claim.upstream))
-        match outcome:
-            case Completion():
-                cause = _insist(lambda: self._complete(claim, outcome))
-                delay_s = None
-            case Aborted():
-                cause = _insist(lambda: self._hand_back(claim, held))
-                delay_s = None
-            case Fault():
-                cause, delay_s = _insist(lambda: self._after_fault(claim, outcome, text))
+        cause, delay_s = _insist(lambda: self._settle(claim, outcome, held, text))
         if cause is None:
             return delay_s
         _insist(lambda: self._fail(claim, ended_on_request(cause), text))
         return None
+
+    def _settle(self, claim: Claim, outcome: Outcome, held: Held, text: str) -> tuple[Cause | None, float | None]:
+        """Record an outcome: why the job is to end instead, if somebody wants that, and when to run it again."""
+        match outcome:
+            case Completion():
+                return self._complete(claim, outcome), None
+            case Aborted():
+                return self._hand_back(claim, held), None
+            case Fault():
+                return self._after_fault(claim, outcome, text)
 
     def _complete(self, claim: Claim, completion: Completion) -> Cause | None:
         artifact = _artifact(claim.job.id, "completion", "application/json", completion.body)
@@ -144,14 +156,10 @@ class Runner:
     def _after_fault(self, claim: Claim, fault: Fault, text: str) -> tuple[Cause | None, float | None]:
         runs = claim.job.attempt - claim.losses
         limit = claim.job.limits.max_attempts
-        step = attempts.after_fault(
-            fault, runs=runs, max_attempts=limit, default_max_attempts=self.policy.max_attempts
-        )
+        step = attempts.after_fault(fault, runs=runs, max_attempts=limit, default_max_attempts=self.policy.max_attempts)
         if isinstance(step, JobFailure):
-            cause = self.claims.wanted(claim)
-            if cause is None:
-                self._fail(claim, step, text)
-            return cause, None
+            self._fail(claim, step, text)
+            return None, None
         delay_s = max(self._delay_s(runs if fault.began else claim.upstream_failures + 1), fault.retry_after_s or 0.0)
         log.info(
             "run failed, the job will be tried again",
@@ -169,7 +177,8 @@ class Runner:
     def _fail(self, claim: Claim, failure: JobFailure, text: str) -> None:
         partial = _artifact(claim.job.id, "partial", "text/plain; charset=utf-8", text.encode()) if text else None
         job = self.claims.fail(claim, failure, clock.now(), partial)
-        log.info("job failed", job_id=claim.job.id, code=str(failure.code), attempt=claim.job.attempt)
+        code = job.failure.code if job is not None and job.failure is not None else failure.code
+        log.info("job failed", job_id=claim.job.id, code=str(code), attempt=claim.job.attempt)
         self.announcer.announce(job)
 
     def _delay_s(self, n: int) -> float:

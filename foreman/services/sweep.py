@@ -1,4 +1,4 @@
-"""Finds what should have been picked up and was not, and sends its message again: Redis may forget, the database not."""
+"""Finds what should have been picked up and was not, and sends its message again: Redis may forget."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ log = logs.get_logger(__name__)
 #: How long a message has to arrive by itself before the sweep repeats it, milliseconds: many times what it takes.
 GRACE_MS = 1000
 
-#: Messages of one kind sent by one sweep: enough for a full outage's backlog within seconds, and a bounded query.
-BATCH = 200
+#: Messages of one kind that may wait for a worker before the sweep adds none: enough for every thread there is, and
+#: what is left over is found by the next sweep.
+BACKLOG = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +38,32 @@ class Sweeper:
     max_worker_losses: int
 
     def sweep(self) -> int:
-        """Take back lost claims and repeat what was not picked up; returns how many messages were sent."""
-        now = clock.now()
+        """End what is overdue, take back lost claims and repeat what was not picked up; returns how many messages."""
         self._late_starts()
+        self._lost_workers()
+        before = clock.now() - GRACE_MS
         found = [
-            *self._lost_workers(),
-            *(messages.persist(each) for each in self.artifacts.waiting(now - GRACE_MS, BATCH)),
-            *(messages.deliver(each) for each in self.events.due(now - GRACE_MS, BATCH)),
-            *(messages.run(each) for each in self.claims.ready(now - GRACE_MS, self.claims.slots)),
+            *(messages.persist(each) for each in self.artifacts.waiting(before, self._room(messages.PERSIST))),
+            *(messages.deliver(each) for each in self.events.due(before, self._room(messages.DELIVER))),
+            *(
+                messages.run(each)
+                for each in self.claims.ready(before, min(self.claims.slots, self._room(messages.RUN)))
+            ),
         ]
-        self.announcer.messenger.send_all(found)
+        if found:
+            self.announcer.messenger.send_all(found)
         return len(found)
 
-    def _lost_workers(self) -> list[messages.Message]:
+    def _room(self, address: messages.Address) -> int:
+        return self.announcer.messenger.room(address, BACKLOG)
+
+    def _lost_workers(self) -> None:
         jobs = self.claims.expire(clock.now(), max_losses=self.max_worker_losses)
         for job in jobs:
             log.warning("worker lost", job_id=job.id, attempt=job.attempt, state=str(job.state))
             if job.state in TERMINAL:
                 self.announcer.announce(job)
-        return [messages.run(job.id) for job in jobs if job.state not in TERMINAL]
+        self.announcer.messenger.send_all(messages.run(job.id) for job in jobs if job.state not in TERMINAL)
 
     def _late_starts(self) -> None:
         for job in self.endings.start_deadlines(clock.now()):

@@ -51,6 +51,13 @@ class Artifacts:
             ArtifactRow.update(kept).where(_key(artifact.job_id, artifact.name)).execute()
             return done
 
+    def keeps(self, location: str) -> bool:
+        """Whether an artifact is kept there."""
+        job_id = location.split("/")[-2]
+        with read():
+            kept = ArtifactRow.select().where((ArtifactRow.job_id == job_id) & (ArtifactRow.location == location))
+            return bool(kept.exists())
+
     def of(self, job_id: str) -> Sequence[Artifact]:
         """The job's stored artifacts, with the bytes of those kept in their row."""
         shown = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null(is_null=False)
@@ -87,5 +94,3 @@ def keep(artifact: Artifact, at: Moment, *, stored_at: Moment | None = None) -> 
 
 def _key(job_id: str, name: str) -> object:
     return (ArtifactRow.job_id == job_id) & (ArtifactRow.name == name)
-
-

@@ -88,8 +88,9 @@ class Claims:
     def used(self) -> dict[str, int]:
         """Slots in use by upstream; those with none are left out."""
         leased = JobRow.select(JobRow.upstream, fn.COUNT(JobRow.id)).where(JobRow.lease_until.is_null(is_null=False))
+        counted: Any = leased.group_by(JobRow.upstream).tuples()
         with read():
-            return {str(name): int(count) for name, count in leased.group_by(JobRow.upstream).tuples()}
+            return {str(name): int(count) for name, count in counted}
 
     def _take(self, choice: Choice, failures: int, now: Moment) -> Claim | None:
         """Lease the chosen job; None if it was ended since it was looked at, which only happens on PostgreSQL."""
@@ -187,12 +188,14 @@ class Claims:
         return self.wanted(claim)
 
     def fail(self, claim: Claim, failure: JobFailure, at: Moment, partial: Artifact | None = None) -> Job | None:
-        """End the job as failed, keeping what it had as ``partial``.
+        """End the job as failed, keeping what it had as ``partial``; if somebody wanted it ended, that is its cause.
 
         Raises:
             StaleLease: the claim is void; nothing was written.
         """
         with write():
+            cause = self._ended(claim)
+            failure = failure if cause is None else ended_on_request(cause)
             job = self.outbox.move(claim.job.id, State.FAILED, at, token=claim.token, **error_columns(failure))
             if job is not None and partial is not None:
                 keep(partial, at, stored_at=at)

@@ -10,7 +10,7 @@ from foreman.domain.lifecycle import TERMINAL, Cause, State
 from foreman.errors import JobNotFound, JobTerminal
 from foreman.store.claims import ended_on_request
 from foreman.store.database import locked, write
-from foreman.store.models import JobRow
+from foreman.store.models import ArtifactRow, JobRow
 from foreman.store.outbox import Outbox
 from foreman.store.rows import error_columns, job_from_row
 
@@ -45,6 +45,9 @@ class Endings:
                 row.cancel_code = row.cancel_code or cause
                 JobRow.update(cancel_code=row.cancel_code).where(JobRow.id == job_id).execute()
                 return job_from_row(row)
+            # A run that is over already has left its completion to be stored: nobody wants it any more.
+            unstored = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null()
+            ArtifactRow.delete().where(unstored).execute()
             job = self.outbox.move(job_id, State.FAILED, at, **error_columns(ended_on_request(cause)))
             return job or job_from_row(row)
 

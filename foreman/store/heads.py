@@ -21,19 +21,16 @@ def candidates(now: Moment) -> list[Candidate]:
 
     None is locked, and none that another transaction holds is passed over: that one may only be recording a delivery.
     """
-    found: dict[str, Candidate] = {}
-    for priority in Priority:
-        for row in (_oldest(priority, now), *_of_each_model(priority, now)):
-            if row is not None:
-                found[row.id] = Candidate(row.id, priority, row.model, row.ready_at)
-    return list(found.values())
+    fronts = (front for priority in Priority for front in _of(priority, now) if front is not None)
+    return list({front.job_id: front for front in fronts}.values())
 
 
-def _oldest(priority: Priority, now: Moment) -> JobRow | None:
-    return _first(_ready(priority, now))
+def _of(priority: Priority, now: Moment) -> Iterator[Candidate | None]:
+    yield _first(_ready(priority, now))
+    yield from _of_each_model(priority, now)
 
 
-def _of_each_model(priority: Priority, now: Moment) -> Iterator[JobRow | None]:
+def _of_each_model(priority: Priority, now: Moment) -> Iterator[Candidate | None]:
     """A loose scan of the index over (priority, model, ready_at): from each model straight to the next."""
     waiting = (JobRow.priority == priority) & JobRow.ready_at.is_null(is_null=False)
     model = ""
@@ -47,9 +44,10 @@ def _of_each_model(priority: Priority, now: Moment) -> Iterator[JobRow | None]:
 
 def _ready(priority: Priority, now: Moment) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
     in_time = JobRow.start_by.is_null() | (JobRow.start_by > now)
-    shown = JobRow.select(JobRow.id, JobRow.model, JobRow.ready_at)
+    shown = JobRow.select(JobRow.id, JobRow.priority, JobRow.model, JobRow.ready_at).order_by(JobRow.ready_at)
     return shown.where((JobRow.priority == priority) & (JobRow.ready_at <= now) & in_time)
 
 
-def _first(query: Any) -> JobRow | None:  # noqa: ANN401  (as above)
-    return query.order_by(JobRow.ready_at, JobRow.id).first()  # type: ignore[no-any-return]  # reason: as above
+def _first(query: Any) -> Candidate | None:  # noqa: ANN401  (as above)
+    row: Any = query.order_by(JobRow.ready_at, JobRow.id).first()
+    return None if row is None else Candidate(row.id, Priority(row.priority), row.model, row.ready_at)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from obstore.exceptions import BaseError
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 #: Size of the pieces in which an object is read, bytes: what one reader holds in memory.
 CHUNK_B = 256 * 1024
 
+#: How long a remote store may take before it counts as away: without bounds, one that never answers holds a thread for
+#: minutes. The upload of the largest completion, 64 MiB, takes some seconds on a network made for it.
+REMOTE: Any = {
+    "client_options": {"connect_timeout": "3s", "timeout": "30s"},
+    "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=30)},
+}
+
 
 class Objects:
     """An object store at ``url``: ``file:///directory`` (made if need be), ``s3://bucket/prefix``, ``gs://``, ``az://``."""
@@ -25,7 +33,7 @@ class Objects:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._directory = Path(unquote(parts.path)) if parts.scheme == "file" else None
-        self._store = LocalStore(self._directory, mkdir=True) if self._directory else from_url(url)
+        self._store = LocalStore(self._directory, mkdir=True) if self._directory else from_url(url, **REMOTE)
 
     def put(self, job_id: str, name: str, data: bytes) -> str:
         """Store ``data`` whole or not at all and return its location; what was there under that name is replaced.
