@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foreman import clock, logs
+from foreman.errors import ArtifactStoreUnavailable
 
 if TYPE_CHECKING:
     from foreman.queue.announcer import Announcer
@@ -27,15 +28,19 @@ class Persister:
     def persist(self, job_id: str) -> None:
         """Store the job's completion and end the job; nothing to do if that has happened.
 
-        Raises:
-            ArtifactStoreUnavailable, StoreUnavailable: the job stays ``working``; call again. No model is run again.
+        While the artifact store is away the job stays ``working``, and the sweep calls again. No model is run again.
         """
         artifact = self.artifacts.unstored(job_id)
         if artifact is None or artifact.data is None:
             return
         location = None
         if artifact.size_b > self.inline_limit_b:
-            location = self.objects.put(job_id, artifact.name, artifact.data)
+            try:
+                location = self.objects.put(job_id, artifact.name, artifact.data)
+            except ArtifactStoreUnavailable as error:
+                # Its row has the bytes, and the sweep comes back to it every few seconds, for all such jobs in turn.
+                log.warning("artifact store unavailable", job_id=job_id, error=str(error))
+                return
         job = self.artifacts.stored(artifact, location, clock.now())
         if job is None:
             # Somebody else stored it, at the same location; or the job was ended meanwhile, and nobody knows of these.
