@@ -32,7 +32,7 @@ def line(word: str) -> bytes:
 
 def read(follower: Follower, count: int) -> list[Entry]:
     """The next ``count`` entries; fails where they are not there in ``PATIENCE_S``, or the job ends before."""
-    entries = []
+    entries: list[Entry] = []
     for _ in range(count):
         entry = follower.next(PATIENCE_S)
         assert isinstance(entry, Entry), f"{entry} after {entries[-3:]}"
@@ -42,7 +42,7 @@ def read(follower: Follower, count: int) -> list[Entry]:
 
 def read_to_end(follower: Follower) -> list[Entry]:
     """All that is left, to the end of the job."""
-    entries = []
+    entries: list[Entry] = []
     while not isinstance(entry := follower.next(PATIENCE_S), Ended):
         assert entry is not None, f"silence after {entries[-3:]}"
         entries.append(entry)

@@ -194,10 +194,11 @@ def _page(at: Place, found: list[_Found]) -> tuple[Page, Place]:
     for stream_id, fields in found:
         ms, seq = stream_id.split(b"-")
         number = int(fields[b"n"])
-        if number != at.number + 1:
+        kind = Kind(fields[b"type"].decode())
+        if number != at.number + 1 and kind is not Kind.GAP:
             page.append(Entry(str(at), Kind.GAP, b"{}"))
         at = Place(int(ms), int(seq), number)
-        page.append(Entry(str(at), Kind(fields[b"type"].decode()), fields[b"data"]))
+        page.append(Entry(str(at), kind, fields[b"data"]))
         if b"end" in fields:
             page.append(Ended())
     return page, at

@@ -145,7 +145,9 @@ class Publisher:
         """The job reached ``state``, its ``sequence``-th; ``failure`` is why, if that is ``failed``.
 
         ``queued`` is not written: nobody can know of the job yet, and a stream with one entry takes 4.4 KB of Redis's
-        memory (measured), which a million queued jobs do not have. A terminal state is the last entry of the stream, whoever publishes it; it waits until it is written, half a
+        memory (measured), which a million queued jobs do not have.
+
+        A terminal state is the last entry of the stream, whoever publishes it; it waits until it is written, half a
         second at most. Where another process will publish it, ``flush`` before that process can know of it.
         """
         if state is State.QUEUED:

@@ -56,7 +56,7 @@ def stored(engine: Engine) -> list[tuple[str, Any]]:
 
 
 def nested(levels: int) -> list[Any]:
-    """A list in a list in a list …"""
+    """Lists in each other, so many levels deep."""
     value: list[Any] = []
     for _ in range(levels):
         value = [value]
