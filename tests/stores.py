@@ -94,9 +94,9 @@ class Engine:
         return int(count)
 
 
-def open_engine(kind: str, url: str) -> Engine:
+def open_engine(kind: str, url: str, *, pool_size: int = 20, lock_timeout_s: float = database.LOCK_TIMEOUT_S) -> Engine:
     """Make ``url`` this process's database."""
-    return Engine(kind, url, database.connect(url, pool_size=20))
+    return Engine(kind, url, database.connect(url, pool_size=pool_size, lock_timeout_s=lock_timeout_s))
 
 
 def empty(engine: Engine) -> None:
@@ -107,9 +107,9 @@ def empty(engine: Engine) -> None:
 
 
 @contextmanager
-def opened(kind: str, url: str) -> Iterator[Engine]:
+def opened(kind: str, url: str, **options: Any) -> Iterator[Engine]:
     """``url`` as this process's database, migrated and emptied, until the end of the block."""
-    engine = open_engine(kind, url)
+    engine = open_engine(kind, url, **options)
     try:
         schema.migrate()
         empty(engine)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 #: The database of this process; ``connect`` sets it, the models are bound to it.
 proxy = DatabaseProxy()
 
-#: Seconds a writer waits for its turn before it reports the database as unavailable: long enough for a checkpoint of a
-#: large WAL, short enough for an HTTP client to be told.
+#: Seconds a caller waits for its turn, a lock or a connection before the database counts as unavailable: long enough for
+#: a checkpoint of a large WAL, short enough for an HTTP client to be told.
 LOCK_TIMEOUT_S = 5.0
 
 #: First and longest pause between looks at the side file while another process holds it, seconds.
@@ -59,12 +59,12 @@ class SqliteStore(PooledSqliteDatabase):  # type: ignore[misc]  # reason: as abo
     A pool without a bound: a thread that ends leaves no open connection behind, and none ever waits for one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock_timeout_s: float) -> None:
         super().__init__(
             str(path),
             max_connections=0,
             pragmas={
-                "busy_timeout": round(LOCK_TIMEOUT_S * 1000),
+                "busy_timeout": round(lock_timeout_s * 1000),
                 "journal_mode": "wal",
                 "synchronous": "full",
                 "foreign_keys": 0,
@@ -73,6 +73,7 @@ class SqliteStore(PooledSqliteDatabase):  # type: ignore[misc]  # reason: as abo
             lock_type="IMMEDIATE",
             check_same_thread=False,
         )
+        self._lock_timeout_s = lock_timeout_s
         self._turn = threading.Lock()
         self._turn_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -81,10 +82,10 @@ class SqliteStore(PooledSqliteDatabase):  # type: ignore[misc]  # reason: as abo
         """Hold the write turn of this database, over all its threads and processes.
 
         Raises:
-            OperationalError: the turn did not come within ``LOCK_TIMEOUT_S``.
+            OperationalError: the turn did not come in time.
         """
-        deadline = clock.monotonic() + LOCK_TIMEOUT_S
-        if not self._turn.acquire(timeout=LOCK_TIMEOUT_S):
+        deadline = clock.monotonic() + self._lock_timeout_s
+        if not self._turn.acquire(timeout=self._lock_timeout_s):
             # As if SQLite itself had waited: its error and its words.
             raise OperationalError("database is locked")
         try:
@@ -113,21 +114,22 @@ class SqliteStore(PooledSqliteDatabase):  # type: ignore[misc]  # reason: as abo
 class PostgresStore(PooledPostgresqlDatabase):  # type: ignore[misc]  # reason: as above
     """PostgreSQL through psycopg 3; a connection that died with its server is dropped and replaced at ``BEGIN``."""
 
-    def __init__(self, url: str, pool_size: int) -> None:
+    def __init__(self, url: str, pool_size: int, lock_timeout_s: float) -> None:
         given = parse_qs(urlsplit(url).query)
         super().__init__(
             url,
             max_connections=pool_size,
-            timeout=LOCK_TIMEOUT_S,
+            timeout=lock_timeout_s,
             stale_timeout=300,
             prefer_psycopg3=True,
             **{key: value for key, value in LIBPQ.items() if key not in given},
         )
+        self._lock_timeout_ms = round(lock_timeout_s * 1000)
 
     def begin(self, isolation_level: str | None = None) -> None:
         """``BEGIN``, and how long to wait for a lock that another holds, in one round trip."""
         level = f" ISOLATION LEVEL {isolation_level}" if isolation_level else ""
-        self.execute_sql(f"BEGIN{level}; SET LOCAL lock_timeout = {round(LOCK_TIMEOUT_S * 1000)}")
+        self.execute_sql(f"BEGIN{level}; SET LOCAL lock_timeout = {self._lock_timeout_ms}")
 
     @contextmanager
     def writer(self) -> Iterator[None]:
@@ -138,7 +140,7 @@ class PostgresStore(PooledPostgresqlDatabase):  # type: ignore[misc]  # reason: 
 Engine = SqliteStore | PostgresStore
 
 
-def connect(url: str, *, pool_size: int = 20) -> Engine:
+def connect(url: str, *, pool_size: int = 20, lock_timeout_s: float = LOCK_TIMEOUT_S) -> Engine:
     """Make ``url`` this process's database: ``postgresql://…``, ``sqlite:///relative`` or ``sqlite:////absolute``.
 
     The SQLite file's directory must exist. No connection is opened yet.
@@ -146,10 +148,10 @@ def connect(url: str, *, pool_size: int = 20) -> Engine:
     parts = urlsplit(url)
     engine: Engine
     if parts.scheme == "sqlite":
-        engine = SqliteStore(Path(unquote(parts.path)[1:]))
+        engine = SqliteStore(Path(unquote(parts.path)[1:]), lock_timeout_s)
     else:
         # libpq knows ``postgres://`` as well, peewee does not.
-        engine = PostgresStore(parts._replace(scheme="postgresql").geturl(), pool_size)
+        engine = PostgresStore(parts._replace(scheme="postgresql").geturl(), pool_size, lock_timeout_s)
     proxy.initialize(engine)
     return engine
 
