@@ -38,15 +38,16 @@ class _ToolCall:
     whole: dict[str, Any] | None = None
 
     def native(self) -> dict[str, Any] | None:
-        """The call in Ollama's form; ``None`` if its arguments are not an object."""
-        arguments = self.whole
+        """The call in Ollama's form; ``None`` if it has no name, or arguments that are not an object."""
+        arguments: Any = self.whole
         if arguments is None:
             try:
-                # No arguments at all are written as nothing by some models, and as null by others.
-                arguments = json.loads("".join(self.pieces) or "null", parse_constant=_refuse_constant) or {}
+                arguments = json.loads("".join(self.pieces) or "{}", parse_constant=_refuse_constant)
             except ValueError:
                 return None
-        if not isinstance(arguments, dict):
+        # No arguments at all are nothing to some models, and null to others.
+        arguments = {} if arguments is None else arguments
+        if not self.name or not isinstance(arguments, dict):
             return None
         named = {"function": {"name": self.name, "arguments": arguments}}
         return {"id": self.id} | named if self.id else named
@@ -111,7 +112,7 @@ class Answer:
             return fault.ended_early()
         calls = self._whole_calls()
         if calls is None:
-            return fault.unreadable("a tool call whose arguments are not a JSON object")
+            return fault.unreadable("a tool call without a name, or whose arguments are not a JSON object")
         self._ended = True
         head = [_line(self._model, now, {"tool_calls": calls})] if calls else []
         return [*head, _line(self._model, now, {}, done=True, **self._stats(elapsed_ns))]

@@ -28,7 +28,6 @@ LAST_LOOK_S = 2.0
 LIST_LIMIT_B = 2**20
 
 _VERSION = "/v1"
-_UNAVAILABLE = 503
 #: A server without a list, or with one that it does not show, may still have the model.
 _NO_LIST = frozenset({404, 405, 501})
 
@@ -104,9 +103,9 @@ class OpenAICall(Call):
         return self._refused(response.status, text, retry_after=response.headers.get("Retry-After"))
 
     def _judge_health(self, response: HTTPResponse, *, bounds: Bounds) -> Presence:
-        if response.status == _UNAVAILABLE and openai_fault.is_loading(_UNAVAILABLE, self._excuse(response, bounds)):
-            return Presence.LOADING
-        return Presence.READY
+        # Read to its end in any case, or the connection could not be used for the chat.
+        text = self._excuse(response, bounds)
+        return Presence.LOADING if openai_fault.is_loading(response.status, text) else Presence.READY
 
     @staticmethod
     def _whole(response: HTTPResponse) -> bytes | Fault:
