@@ -183,17 +183,19 @@ class Publisher:
             if self._closed:
                 return
             self._backlogs.setdefault(job_id, _Backlog()).add(draft)
-            if self._writer is None:
+            if self._writer is None or not self._writer.is_alive():
                 self._writer = threading.Thread(target=self._write_all, name="live-writer", daemon=True)
                 self._writer.start()
             self._changed.notify_all()
 
     def _write_all(self) -> None:
         while backlogs := self._take():
-            self._write(backlogs)
-            with self._changed:
-                self._over += 1
-                self._changed.notify_all()
+            try:
+                self._write(backlogs)
+            finally:
+                with self._changed:
+                    self._over += 1
+                    self._changed.notify_all()
 
     def _take(self) -> dict[str, _Backlog]:
         """All that waits, as soon as anything does; nothing once this is closed."""
