@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 #: The database of this process; ``connect`` sets it, the models are bound to it.
 proxy = DatabaseProxy()
 
-#: Seconds a caller waits for its turn, a lock or a connection before the database counts as unavailable: long enough for
-#: a checkpoint of a large WAL, short enough for an HTTP client to be told.
+#: Seconds a caller waits for its turn, a lock or a connection before the database counts as unavailable: long enough
+#: for a checkpoint of a large WAL, short enough for an HTTP client to be told.
 LOCK_TIMEOUT_S = 5.0
 
 #: First and longest pause between looks at the side file while another process holds it, seconds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from peewee import IntegrityError, fn
+from peewee import SQL, IntegrityError, fn
 
 from foreman.domain.lifecycle import State
 from foreman.errors import IdempotencyConflict, JobGone, JobNotFound, QueueFull
@@ -22,6 +22,9 @@ DRAIN_WINDOW_MS = 600_000
 
 #: What ``Retry-After`` says when no job ended within the window, seconds.
 DRAIN_UNKNOWN_S = 60
+
+#: The condition of the partial index over the queue, as a literal: a parameter would not be known to match it.
+QUEUED = JobRow.state == SQL(f"'{State.QUEUED}'")
 
 #: Labels written by one INSERT: two variables each, far below either engine's limit.
 LABEL_BATCH = 400
@@ -99,8 +102,7 @@ class Jobs:
 
     def _queued(self) -> int:
         """How many jobs are queued, counted no further than the bound."""
-        some = JobRow.select(JobRow.id).where(JobRow.state == State.QUEUED).limit(self.max_queue)
-        return int(some.count())
+        return int(JobRow.select(JobRow.id).where(QUEUED).limit(self.max_queue).count())
 
     def _retry_after_s(self, now: Moment) -> int:
         """Seconds until one place should be free, from how fast jobs ended lately."""
@@ -137,7 +139,7 @@ class Jobs:
             return None
         ahead = (JobRow.priority < job.priority) | ((JobRow.priority == job.priority) & (JobRow.id < job.id))
         with read():
-            return 1 + int(JobRow.select(JobRow.id).where((JobRow.state == State.QUEUED) & ahead).count())
+            return 1 + int(JobRow.select(JobRow.id).where(QUEUED & ahead).count())
 
     def page(self, wanted: Filter) -> list[Job]:
         """At most ``wanted.limit`` jobs, newest first; the last one's id is the next page's ``before``."""

@@ -65,8 +65,8 @@ class Pruning:
     def forget(self, before: Moment, limit: int) -> int:
         """Delete tombstones older than a moment, at most ``limit``; returns how many."""
         with write():
-            old = TombstoneRow.select(TombstoneRow.job_id).where(TombstoneRow.at < before).limit(limit)
-            return int(TombstoneRow.delete().where(TombstoneRow.job_id.in_(old)).execute())
+            old = [row.job_id for row in TombstoneRow.select().where(TombstoneRow.at < before).limit(limit)]
+            return int(TombstoneRow.delete().where(TombstoneRow.job_id.in_(old)).execute()) if old else 0
 
 
 def _announcing() -> Any:  # noqa: ANN401  (peewee's expressions are untyped)

@@ -1,0 +1,175 @@
+"""The queries that run all the time, as the engines plan them over thousands of jobs: look-ups, never scans."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from foreman.domain.job import Priority
+from foreman.domain.lifecycle import State
+from foreman.store import database
+from foreman.store.jobs import Filter
+from foreman.store.models import ArtifactRow, AttemptRow, EventRow, JobRow, LabelRow, PayloadRow, TombstoneRow
+from foreman.store.rows import job_columns, label
+from tests.contract.conftest import ENGINES
+from tests.postgres import PostgresServer
+from tests.stores import ORIGIN, T0, URL, Engine, Stores, opened, quiet
+
+#: Enough for a scan to be the dearer plan on PostgreSQL.
+ROWS = 10_000
+
+#: Tables that grow with the number of jobs.
+GROWING = ("jobs", "events", "artifacts", "labels", "tombstones", "payloads", "attempts")
+
+#: Indexes over no more rows than are waiting for something.
+PARTIAL = ("jobs_queued", "jobs_leased", "events_pending", "events_dead")
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Ten thousand jobs, a third of them queued and the rest done, few with anything pending; and as much besides."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('plans')}/foreman.db"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.create("plans")
+    with opened(request.param, url) as engine:
+        fill()
+        analyze(engine)
+        yield engine
+
+
+def analyze(engine: Engine) -> None:
+    """Let PostgreSQL know what is there, as its autovacuum would; nobody tells SQLite."""
+    if engine.kind == "postgresql":
+        with psycopg.connect(engine.url, autocommit=True) as other:
+            other.execute("VACUUM ANALYZE")
+
+
+def fill() -> None:
+    """Rows as a busy installation has them."""
+    numbers = range(ROWS)
+    jobs = [job_columns(_id(number), quiet(model=f"model{number % 5}"), None, T0 + number) for number in numbers]
+    for number, job in enumerate(jobs):
+        ended = number % 3 != 0
+        job["priority"] = int(Priority(number % 3))
+        job["webhook_url"] = URL
+        job["ended_at"] = job["expires_at"] = T0 + number if ended else None
+        if ended:
+            job.update(state=State.DONE, ready_at=None)
+    events = [
+        {
+            "job_id": _id(number),
+            "sequence": 1,
+            "state": "queued",
+            "created_at": T0,
+            "body": b"{}",
+            "origin": f"https://host{number % 50}.example.com",
+            "status": "pending" if number % 100 == 0 else "delivered",
+            "next_attempt_at": T0 if number % 100 == 0 else None,
+        }
+        for number in numbers
+    ]
+    artifacts = [
+        {
+            "job_id": _id(number),
+            "name": "completion",
+            "content_type": "x",
+            "size_b": 1,
+            "sha256": "",
+            "created_at": T0,
+            "stored_at": T0 if number % 1000 else None,
+        }
+        for number in numbers
+    ]
+    labels = [{"digest": label("n", str(number % 1000)), "job_id": _id(number)} for number in numbers]
+    tombstones = [{"job_id": f"gone{number}", "at": T0 + number} for number in numbers]
+    payloads = [{"job_id": _id(number), "body": b"{}"} for number in numbers]
+    attempts = [{"job_id": _id(number), "sequence": 1, "attempt": 0, "at": T0} for number in numbers]
+    with database.write():
+        for table, rows in (
+            (JobRow, jobs),
+            (EventRow, events),
+            (ArtifactRow, artifacts),
+            (LabelRow, labels),
+            (TombstoneRow, tombstones),
+            (PayloadRow, payloads),
+            (AttemptRow, attempts),
+        ):
+            for start in range(0, ROWS, 500):
+                table.insert_many(rows[start : start + 500]).execute()
+
+
+def _id(number: int) -> str:
+    return f"01PLAN{number:020d}"
+
+
+class Undo(Exception):
+    """Nothing of this transaction is to last."""
+
+
+def plans(engine: Engine, call: Callable[[], Any]) -> list[str]:
+    """How the engine would run each statement of ``call``; what it changes is undone."""
+    found: list[str] = []
+    with suppress(Undo), database.write():
+        statements: list[tuple[str, Any]] = []
+        engine.database.query_hooks.append(lambda event: statements.append((event.sql, event.params)))
+        call()
+        engine.database.query_hooks.clear()
+        found += [plan(engine, sql, params) for sql, params in statements if re.match("SELECT|UPDATE|DELETE", sql)]
+        raise Undo
+    return found
+
+
+def plan(engine: Engine, sql: str, parameters: Any) -> str:
+    """A statement, and below it the steps in which the engine would run it."""
+    explain = "EXPLAIN QUERY PLAN " if engine.kind == "sqlite" else "EXPLAIN "
+    steps = engine.database.execute_sql(explain + sql, parameters).fetchall()
+    return "\n".join([sql, *(str(step[-1]) for step in steps)])
+
+
+def scans(plan: str) -> bool:
+    """Whether a plan reads a growing table from one end to the other; all of a small partial index is fine."""
+    steps = plan.splitlines()[1:]
+    small = re.compile(rf"INDEX ({'|'.join(PARTIAL)})\b")
+    whole = re.compile(rf"(Seq Scan on|SCAN) ({'|'.join(GROWING)}|t\d)\b")
+    return any(whole.search(step) and not small.search(step) for step in steps)
+
+
+CALLS: dict[str, Callable[[Stores], Any]] = {
+    "claim": lambda stores: stores.claims.claim(T0 + ROWS),
+    "ready": lambda stores: stores.claims.ready(T0 + ROWS, 2),
+    "expire": lambda stores: stores.claims.expire(T0 + ROWS, max_losses=3),
+    "submit": lambda stores: stores.submit(key="k"),
+    "event": lambda stores: stores.events.claim(_id(0), T0),
+    "due": lambda stores: stores.events.due(T0, 10),
+    "next due": lambda stores: stores.events.next_due(ORIGIN, T0),
+    "events counts": lambda stores: stores.events.counts(),
+    "events of": lambda stores: stores.events.of(_id(5)),
+    "unstored": lambda stores: stores.artifacts.unstored(_id(5)),
+    "waiting": lambda stores: stores.artifacts.waiting(T0 + 1, 10),
+    "artifacts of": lambda stores: stores.artifacts.of(_id(5)),
+    "get": lambda stores: stores.jobs.get(_id(5)),
+    "position": lambda stores: stores.jobs.position(stores.jobs.get(_id(9_990))),
+    "page": lambda stores: stores.jobs.page(Filter(before=_id(5_000))),
+    "page of a state": lambda stores: stores.jobs.page(Filter(State.QUEUED, before=_id(5_000))),
+    "page of a model": lambda stores: stores.jobs.page(Filter(model="model3", before=_id(5_000))),
+    "page of a label": lambda stores: stores.jobs.page(Filter(metadata=(("n", "7"),))),
+    "expired": lambda stores: stores.pruning.expired(T0 + 100, 50),
+    "remove": lambda stores: stores.pruning.remove([_id(1), _id(2)], T0),
+    "forget": lambda stores: stores.pruning.forget(T0 + 50, 50),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_scans_a_table_that_grows(crowded: Engine, name: str) -> None:
+    """Each statement of the call finds its rows through an index, with the parameters that it is run with."""
+    stores = Stores(max_queue=ROWS)
+    found = plans(crowded, lambda: CALLS[name](stores))
+    assert found
+    assert [each for each in found if scans(each)] == []
