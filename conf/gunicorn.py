@@ -28,10 +28,11 @@ bind = _settings.web.bind
 # Threads, since a request that waits or streams costs one for its whole length and nothing else.
 worker_class = "gthread"
 workers = _settings.web.workers
-threads = _settings.web.threads
+# Made when they are first needed: followers that there are none of cost nothing.
+threads = _settings.web.threads + _settings.web.followers
 # With several workers, one must not take connections that it has no thread for while another idles. With one there is
 # nobody to leave them to, and the difference is what may be kept alive between requests.
-worker_connections = threads if workers > 1 else 1000
+worker_connections = threads if workers > 1 else threads + 1000
 keepalive = 75
 graceful_timeout = int(_settings.workers.shutdown_grace_s)
 # Seconds without a sign of life from a worker's main loop, not from a request, before it is replaced.

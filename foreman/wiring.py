@@ -17,10 +17,13 @@ from foreman.domain.delivery import Schedule
 from foreman.domain.event import parse_secrets
 from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.errors import SettingInvalid
+from foreman.net import origin
+from foreman.net.passthrough import Passthrough
 from foreman.net.upstream import Upstream
 from foreman.net.webhooks import WebhookSender
 from foreman.queue.announcer import Announcer
 from foreman.queue.broker import WakingRedisBroker, make_broker
+from foreman.queue.hub import Hub
 from foreman.queue.live import Publisher
 from foreman.queue.messages import Messenger, prune, sweep
 from foreman.queue.ticks import Tick
@@ -32,6 +35,7 @@ from foreman.services.prune import Pruner
 from foreman.services.run import RetryPolicy, Runner
 from foreman.services.submit import Submitter
 from foreman.services.sweep import Sweeper
+from foreman.services.watch import Watcher
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
 from foreman.store.claims import Claims, Slots
@@ -158,6 +162,30 @@ def upstream() -> Upstream:
             "upstream.url", "is empty: set FOREMAN_UPSTREAM_URL, or let `foreman up` start the bundled model"
         )
     return Upstream(conf.url, conf.connect_timeout_s)
+
+
+@cache
+def passthrough() -> Passthrough:
+    """The model server, for requests that are no jobs.
+
+    Raises:
+        SettingInvalid: as ``upstream``.
+    """
+    upstream()
+    conf = settings()
+    return Passthrough(
+        origin.parse(conf.upstream.url),
+        conf.upstream.connect_timeout_s,
+        total_s=conf.jobs.exec_timeout_s,
+        silence_s=conf.jobs.stall_timeout_s,
+    )
+
+
+@cache
+def watcher() -> Watcher:
+    """Watches jobs for this process's clients, all through one hub."""
+    parts = stores()
+    return Watcher(parts.jobs, parts.artifacts, parts.objects, Hub(broker()))
 
 
 @cache

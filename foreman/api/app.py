@@ -12,15 +12,24 @@ import falcon
 from foreman.api import problems
 from foreman.api.access import AccessLog
 from foreman.api.artifacts import ArtifactResource
+from foreman.api.cancel import CancelResource
+from foreman.api.chat import ChatResource, Reader
+from foreman.api.conversation import Desk
+from foreman.api.events import EventsResource
 from foreman.api.health import HealthResource, MetricsResource, ReadyResource
 from foreman.api.jobs import JobResource, JobsResource
+from foreman.api.passthrough import PATHS, Counter, Order, Question
+from foreman.api.places import Places
 from foreman.api.readiness import Check, Readiness
 from foreman.api.view import JobView
 from foreman.api.waiting import WaitingRoom
 from foreman.domain.address import Policy
 from foreman.domain.job import Limits
+from foreman.net.passthrough import Passthrough
+from foreman.services.cancel import Canceller
 from foreman.services.prune import Pruner
 from foreman.services.submit import Submitter
+from foreman.services.watch import Watcher
 from foreman.store.artifacts import Artifacts
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
@@ -32,7 +41,10 @@ class Parts:
     """What the API is made of."""
 
     submitter: Submitter
+    canceller: Canceller
+    watcher: Watcher
     pruner: Pruner
+    passthrough: Passthrough
     jobs: Jobs
     events: Events
     artifacts: Artifacts
@@ -48,6 +60,8 @@ class Parts:
     max_body_b: int
     #: Requests that may wait for a job at once: at most half the threads, so that the rest can always submit.
     max_waits: int
+    #: Requests that may last as long as their job does: each has a thread besides those.
+    max_followers: int
     #: Set when this process is asked to stop: whoever waits is answered.
     stopping: threading.Event
 
@@ -63,8 +77,23 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     jobs = JobsResource(parts.submitter, parts.jobs, view, waiting, parts.defaults, parts.policy, parts.max_body_b)
     app.add_route("/jobs", jobs)
     app.add_route("/jobs/{job_id}", JobResource(view, waiting, parts.pruner))
+    app.add_route("/jobs/{job_id}/cancel", CancelResource(parts.canceller, parts.jobs, view, waiting))
     app.add_route("/jobs/{job_id}/artifacts/{name}", ArtifactResource(parts.jobs, parts.artifacts, parts.objects))
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
     app.add_route("/metrics", MetricsResource(parts.jobs, parts.events))
+    _add_long_routes(app, parts)
     return app
+
+
+def _add_long_routes(app: falcon.App[Any, Any], parts: Parts) -> None:
+    """The routes whose clients stay connected, all bounded by the same places."""
+    places = Places(parts.max_followers)
+    app.add_route("/jobs/{job_id}/events", EventsResource(parts.jobs, parts.watcher, places, parts.stopping))
+    desk = Desk(parts.submitter, parts.watcher, parts.canceller, places, parts.stopping)
+    app.add_route("/api/chat", ChatResource(Reader(parts.defaults, parts.policy, parts.max_body_b), desk))
+    counter = Counter(parts.passthrough, places, parts.max_body_b)
+    for path in PATHS["GET"]:
+        app.add_route(path, Question(counter, path))
+    for path in PATHS["POST"]:
+        app.add_route(path, Order(counter, path))

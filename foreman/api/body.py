@@ -41,9 +41,18 @@ def read_json(req: falcon.Request, limit_b: int) -> object:
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
     if media_type != falcon.MEDIA_JSON:
         raise HTTPProblem(BAD_MEDIA_TYPE)
+    return decode(read_bytes(req, limit_b))
+
+
+def read_bytes(req: falcon.Request, limit_b: int) -> bytes:
+    """The body of ``req``, of whatever type.
+
+    Raises:
+        HTTPProblem: 415 if it is encoded, 413 if it is over ``limit_b`` bytes, 400 if it did not arrive whole.
+    """
     if req.get_header("Content-Encoding", default="identity").strip().lower() != "identity":
         raise HTTPProblem(BAD_CODING)
-    return decode(_read(req, limit_b))
+    return _read(req, limit_b)
 
 
 def decode(data: bytes) -> object:

@@ -5,6 +5,7 @@ Body, ``application/problem+json``::
     {"type": "urn:foreman:problem:<name>", "title", "status", "detail", "errors"?: [{"pointer", "detail"}]}
 
 ``type`` is what a client may branch on; ``title`` and ``detail`` are for people, and hold no path, secret or address.
+Below ``/api`` and ``/v1`` the body is what Ollama's and OpenAI's clients expect: see ``dialect.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import falcon
 
 from foreman import errors, logs
 from foreman.api.access import shown_path
+from foreman.api.dialect import foreign
 from foreman.domain.json_value import compact
 
 log = logs.get_logger(__name__)
@@ -69,6 +71,13 @@ BAD_MEDIA_TYPE = Kind(
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "The body is of the wrong type",
     "Content-Type must be application/json.",
+)
+NO_PLACE = Kind(
+    "too-many-connected",
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "Too many clients stay connected",
+    "As many clients follow jobs, or wait for them, as this process has places for. Nothing was done.",
+    retry_after_s=5,
 )
 BAD_CODING = Kind(
     "unsupported-content-coding",
@@ -163,20 +172,20 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(errors.ForemanError, _foreseen)
 
 
-def _serialize(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     """Write the body of a problem, Falcon's own errors included."""
     status = HTTPStatus(error.status_code)
     kind = error.kind if isinstance(error, HTTPProblem) else _OF_STATUS.get(status, BAD_REQUEST)
-    body: dict[str, Any] = {
-        "type": f"urn:foreman:problem:{kind.name}",
-        "title": kind.title,
-        "status": status,
-        "detail": error.description or kind.detail,
-    }
-    if isinstance(error, HTTPProblem) and error.problems:
-        body["errors"] = [{"pointer": each.pointer, "detail": each.detail} for each in error.problems]
+    detail = error.description or kind.detail
+    body = foreign(req.path, status, detail)
+    if body is None:
+        body = {"type": f"urn:foreman:problem:{kind.name}", "title": kind.title, "status": status, "detail": detail}
+        if isinstance(error, HTTPProblem) and error.problems:
+            body["errors"] = [{"pointer": each.pointer, "detail": each.detail} for each in error.problems]
+        resp.content_type = MEDIA_PROBLEM
+    else:
+        resp.content_type = falcon.MEDIA_JSON
     resp.data = compact(body)
-    resp.content_type = MEDIA_PROBLEM
     resp.set_header("Cache-Control", "no-store")
 
 

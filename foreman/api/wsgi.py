@@ -27,7 +27,10 @@ def application() -> falcon.App[Any, Any]:
     return make_app(
         Parts(
             submitter=services.submitter,
+            canceller=services.canceller,
+            watcher=wiring.watcher(),
             pruner=services.pruner,
+            passthrough=wiring.passthrough(),
             jobs=stores.jobs,
             events=stores.events,
             artifacts=stores.artifacts,
@@ -46,6 +49,7 @@ def application() -> falcon.App[Any, Any]:
             inline_limit_b=conf.artifacts.inline_limit_b,
             max_body_b=conf.web.max_body_b,
             max_waits=conf.web.threads // 2,
+            max_followers=conf.web.followers,
             stopping=wiring.stopping,
         )
     )

@@ -46,6 +46,7 @@ class Web:
     public_url: str = _key("", _HTTP_URL)
     workers: int = _key(1, _PROCESSES)
     threads: int = _key(64, _THREADS)
+    followers: int = _key(512, Whole(1, 8192))
     max_body_b: int = _key(20_971_520, Whole(1024, 2**31 - 1))
 
 

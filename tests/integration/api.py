@@ -19,14 +19,21 @@ from foreman.domain.address import Policy
 from foreman.domain.job import Artifact, Claim, JobFailure, Limits
 from foreman.domain.lifecycle import Cause, State
 from foreman.domain.schedule import Policy as SchedulePolicy
+from foreman.net.origin import parse
+from foreman.net.passthrough import Passthrough
 from foreman.queue.announcer import Announcer
+from foreman.queue.broker import make_broker
+from foreman.queue.hub import Hub
 from foreman.queue.live import Publisher
 from foreman.queue.messages import Message, Messenger
+from foreman.services.cancel import Canceller
 from foreman.services.prune import Pruner
 from foreman.services.submit import Submitter
+from foreman.services.watch import Watcher
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
 from foreman.store.claims import Claims, Slots
+from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
 from foreman.store.models import TABLES
@@ -40,6 +47,11 @@ PUBLIC_URL = "http://foreman.test"
 INLINE_LIMIT_B = 500
 
 MAX_BODY_B = 20_000
+
+#: Where nobody listens: the port of "discard", which no machine has these days.
+NOWHERE = "http://127.0.0.1:9"
+NO_REDIS = "redis://127.0.0.1:9/0"
+
 MAX_QUEUE = 500
 
 BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}
@@ -156,8 +168,8 @@ class Api:
 
 
 @contextmanager
-def running_api(directory: Path) -> Iterator[Api]:
-    """An API whose database and artifacts are in ``directory``."""
+def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
+    """An API whose database and artifacts are in ``directory``; by default there is no Redis."""
     engine = database.connect(f"sqlite:///{directory}/foreman.db")
     schema.migrate()
     outbox = Outbox(PUBLIC_URL, INLINE_LIMIT_B)
@@ -165,12 +177,18 @@ def running_api(directory: Path) -> Iterator[Api]:
     objects = Objects(f"file://{directory}/artifacts")
     messenger = Recorder()
     wrong: dict[str, Callable[[], str | None]] = {name: lambda: None for name in ("database", "redis")}
+    announcer = Announcer(messenger, Unwatched())
+    artifacts = Artifacts(outbox)
+    hub = Hub(make_broker(redis_url))
     parts = Parts(
-        submitter=Submitter(jobs, Announcer(messenger, Unwatched())),
+        submitter=Submitter(jobs, announcer),
+        canceller=Canceller(Endings(outbox), announcer),
+        watcher=Watcher(jobs, artifacts, objects, hub),
         pruner=Pruner(Pruning(), jobs, objects, batch=200, tombstone_ttl_ms=3_600_000),
+        passthrough=Passthrough(parse(NOWHERE), 1.0, total_s=5.0, silence_s=5.0),
         jobs=jobs,
         events=Events(lease_ms=30_000, origin_limit=8),
-        artifacts=Artifacts(outbox),
+        artifacts=artifacts,
         objects=objects,
         checks={name: lambda name=name: wrong[name]() for name in wrong},  # type: ignore[misc]  # mypy sees no default
         defaults=LIMITS,
@@ -179,6 +197,7 @@ def running_api(directory: Path) -> Iterator[Api]:
         inline_limit_b=INLINE_LIMIT_B,
         max_body_b=MAX_BODY_B,
         max_waits=2,
+        max_followers=3,
         stopping=threading.Event(),
     )
     claims = Claims(
@@ -187,6 +206,7 @@ def running_api(directory: Path) -> Iterator[Api]:
     try:
         yield Api(parts, claims, messenger, wrong)
     finally:
+        hub.close()
         engine.close()
 
 

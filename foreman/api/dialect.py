@@ -1,0 +1,35 @@
+"""How errors are written for clients that were made for another server: by the path that they ask."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+#: Below these paths foreman is taken for Ollama and for OpenAI.
+OLLAMA, OPENAI = "/api", "/v1"
+
+
+def foreign(path: str, status: int, message: str) -> dict[str, Any] | None:
+    """The body of an error as the clients that ask ``path`` read it; ``None`` where that is foreman's own form.
+
+    Source: Ollama's ``docs/api.md`` and OpenAI's API reference, section "Error codes".
+    """
+    if _is_below(path, OLLAMA):
+        return {"error": message}
+    if _is_below(path, OPENAI):
+        return {"error": {"message": message, "type": _type_of(status), "param": None, "code": None}}
+    return None
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")
+
+
+def _type_of(status: int) -> str:
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            return "not_found_error"
+        case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return "invalid_request_error"
+        case _:
+            return "server_error"

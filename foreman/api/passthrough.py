@@ -1,0 +1,131 @@
+"""What Ollama's clients ask besides chats: handed to the upstream as it is, past the queue and its slots."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import falcon
+
+from foreman.api.body import read_bytes
+from foreman.api.client import Client
+from foreman.api.places import Place, Places
+from foreman.domain.fault import Fault
+from foreman.domain.json_value import compact
+from foreman.domain.lifecycle import Cause
+from foreman.net.passthrough import Passage, Passthrough
+
+#: What is handed on, by method. Nothing that changes the upstream: whoever may submit jobs may not pull, create or
+#: delete models by that.
+PATHS: dict[str, tuple[str, ...]] = {
+    "GET": ("/api/tags", "/api/ps", "/api/version"),
+    "POST": ("/api/show", "/api/embed", "/api/embeddings", "/api/generate"),
+}
+
+#: Seconds between two looks at whether the client still listens.
+LOOK_S = 0.5
+
+#: The headers that are handed on, of a request and of an answer. The rest is about one connection, or one server.
+_REQUEST_HEADERS = ("Content-Type", "Accept")
+_ANSWER_HEADERS = ("Content-Type", "Content-Length", "Retry-After")
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Hands requests on for one client each."""
+
+    passthrough: Passthrough
+    places: Places
+    max_body_b: int
+
+    def hand_on(self, req: falcon.Request, resp: falcon.Response, path: str, body: bytes | None) -> None:
+        """Ask the upstream, and answer what it answers: 502 or 504 if that is nothing."""
+        given = {name: value for name in _REQUEST_HEADERS if (value := req.get_header(name)) is not None}
+        place = self.places.take()
+        errand = Errand(self.passthrough.passage(), Client.of(req), place)
+        try:
+            fault = errand.passage.ask(req.method, path, body, given)
+        except BaseException:
+            errand.close()
+            raise
+        if fault is not None:
+            errand.close()
+            _refuse(resp, fault)
+            return
+        resp.status = errand.passage.status
+        resp.stream = errand
+        for name in _ANSWER_HEADERS:
+            if (value := errand.passage.header(name)) is not None:
+                resp.set_header(name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """``GET`` of one path."""
+
+    counter: Counter
+    path: str
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Hand it on."""
+        self.counter.hand_on(req, resp, self.path, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """``POST`` to one path."""
+
+    counter: Counter
+    path: str
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Hand it on, body and all."""
+        self.counter.hand_on(req, resp, self.path, read_bytes(req, self.counter.max_body_b))
+
+
+class Errand:
+    """One request that is handed on: its answer as gunicorn takes it, broken off when the client no longer listens."""
+
+    def __init__(self, passage: Passage, client: Client, place: Place) -> None:
+        self.passage = passage
+        self._client = client
+        self._place = place
+        self._pieces: Iterator[bytes] | None = None
+        self._over = threading.Event()
+        # Whoever hands on is blocked in a read from the upstream, so it takes somebody else to look.
+        self._look_out = threading.Thread(target=self._look, name="hang-up", daemon=True)
+        self._look_out.start()
+
+    def __iter__(self) -> Errand:
+        return self
+
+    def __next__(self) -> bytes:
+        self._pieces = self._pieces or iter(self.passage)
+        try:
+            return next(self._pieces)
+        except ConnectionResetError as error:
+            # An answer that broke off must not look like a whole one: gunicorn closes the connection for this error.
+            raise ConnectionResetError(errno.ECONNRESET, "the upstream broke off") from error
+
+    def close(self) -> None:
+        """Forget the upstream's answer, whole or not, and leave the place to others."""
+        self._over.set()
+        self._look_out.join()
+        self.passage.close()
+        self._place.leave()
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_S):
+            if self._client.gone():
+                self.passage.cut()
+                return
+
+
+def _refuse(resp: falcon.Response, fault: Fault) -> None:
+    late = fault.cause in {Cause.STALLED, Cause.EXEC_TIMEOUT}
+    resp.status = HTTPStatus.GATEWAY_TIMEOUT if late else HTTPStatus.BAD_GATEWAY
+    resp.data = compact({"error": fault.message})
+    resp.content_type = falcon.MEDIA_JSON
