@@ -98,7 +98,16 @@ def history(job: Job) -> dict[str, object]:
 class EventStream:
     """The events as gunicorn takes them, and ``close`` whatever happens."""
 
-    def __init__(self, watcher: Watcher, watch: Watch, client: Client, place: Place, stopping: threading.Event) -> None:
+    def __init__(  # noqa: PLR0913  a follower, and all that can end it
+        self,
+        watcher: Watcher,
+        watch: Watch,
+        client: Client,
+        place: Place,
+        stopping: threading.Event,
+        *,
+        keep_alive_s: float = KEEP_ALIVE_S,
+    ) -> None:
         self._watcher = watcher
         self._watch = watch
         self._client = client
@@ -106,7 +115,8 @@ class EventStream:
         self._stopping = stopping
         self._had_text = watch.resumed
         self._begun = self._over = False
-        self._keep_alive_at_s = monotonic() + KEEP_ALIVE_S
+        self._keep_alive_s = keep_alive_s
+        self._keep_alive_at_s = monotonic() + keep_alive_s
 
     def __iter__(self) -> EventStream:
         return self
@@ -117,10 +127,10 @@ class EventStream:
             return b"retry: %d\n\n" % RETRY_MS
         while not (self._over or self._stopping.is_set() or self._client.gone()):
             if events := self._gather():
-                self._keep_alive_at_s = monotonic() + KEEP_ALIVE_S
+                self._keep_alive_at_s = monotonic() + self._keep_alive_s
                 return events
             if monotonic() >= self._keep_alive_at_s:
-                self._keep_alive_at_s = monotonic() + KEEP_ALIVE_S
+                self._keep_alive_at_s = monotonic() + self._keep_alive_s
                 return b":\n\n"
         raise StopIteration
 

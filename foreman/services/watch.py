@@ -36,8 +36,11 @@ PATIENCE_S = 0.5
 #: How many states a job has reached when its text can begin.
 _WORKING = State.WORKING.rank + 1
 
-#: A place in the stream as ``follower.py`` writes it, and how many states were seen until there.
-_ID = re.compile(r"([0-9-]+)\.([0-9]{1,2})", re.ASCII)
+#: What is known of a run's text: some of it is missing, or it was given to its end.
+_GAP, _WHOLE = "g", "w"
+
+#: A place in the stream as ``follower.py`` writes it, how many states were given until there, and what of the text.
+_ID = re.compile(rf"([0-9-]+)\.([0-9]{{1,2}})({_GAP}|{_WHOLE}|)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,9 @@ class Watcher:
             JobNotFound, JobGone, StoreUnavailable: there is nothing to watch, now or at all.
         """
         found = _ID.fullmatch(after or "")
-        place, seen = (found[1], int(found[2])) if found else (None, 0)
+        place, seen, text = (found[1], int(found[2]), found[3]) if found else (None, 0, "")
         job = self.jobs.get(job_id)
-        return Watch(job, self.jobs, self.hub.follow(job_id, place), seen)
+        return Watch(job, self.jobs, self.hub.follow(job_id, place), seen, text)
 
     def completion(self, job_id: str) -> bytes | None:
         """The native response object of a job that is done; ``None`` if it is gone, or cannot be read now."""
@@ -74,12 +77,13 @@ class Watcher:
 class Watch:
     """One watcher's view of one job; belongs to one thread. Close it when nobody looks any more."""
 
-    def __init__(self, job: Job, jobs: Jobs, follower: Follower, seen: int) -> None:
+    def __init__(self, job: Job, jobs: Jobs, follower: Follower, seen: int, text: str) -> None:
         self.job_id = job.id
         self._jobs = jobs
         self._follower = follower
         #: How many states were given, in this watch and those that it goes on from.
         self._seen = seen
+        self._text = text
         self._place = str(follower.place)
         #: Whether it goes on from an earlier watch, which may have been given text.
         self.resumed = seen > 0
@@ -88,8 +92,6 @@ class Watch:
         #: The job, once the database has said that it has ended.
         self._ended = job if job.state in TERMINAL else None
         self._look_at_s = clock.monotonic() + (LOOK_S if self._ended is None else PATIENCE_S)
-        self._gap = False
-        self._last_text = b"{}"
         if self.told_of_end:
             self._over = True
         else:
@@ -103,7 +105,7 @@ class Watch:
     @property
     def whole(self) -> bool:
         """Whether all of the text was given, up to the line that says ``done``: asked when the job is done."""
-        return not self._gap and json.loads(self._last_text).get("done") is True
+        return self._text == _WHOLE
 
     def next(self, timeout_s: float) -> Entry | Ended | None:
         """The next entry; ``None`` if there was none for about ``timeout_s``, ``Ended`` after the terminal state."""
@@ -138,12 +140,10 @@ class Watch:
             return
         if entry.type is Kind.TEXT:
             self._catch_up(_WORKING)
-            self._last_text = entry.data
-        elif entry.type is Kind.GAP:
-            self._gap = True
+            if not self._text and _is_last(entry.data):
+                self._text = _WHOLE
         else:
-            self._gap = False
-            self._last_text = b"{}"
+            self._text = _GAP if entry.type is Kind.GAP else ""
         self._place = entry.id
         self._due.append(replace(entry, id=self._id()))
 
@@ -187,7 +187,12 @@ class Watch:
             self._due.append(Entry(self._id(), Kind.STATE, compact(data)))
 
     def _id(self) -> str:
-        return f"{self._place}.{self._seen}"
+        return f"{self._place}.{self._seen}{self._text}"
+
+
+def _is_last(line: bytes) -> bool:
+    """Whether the upstream says that it is done; most lines are passed over without being decoded."""
+    return b'"done":true' in line and json.loads(line).get("done") is True
 
 
 def state_data(job: Job, sequence: int, state: State, at: Moment) -> dict[str, Any]:

@@ -158,8 +158,12 @@ class Api:
     def fail(self, cause: Cause = Cause.UPSTREAM_REJECTED) -> str:
         """Let the next job fail while it is ``working``; returns its id."""
         claim = self.start()
-        self.claims.fail(claim, JobFailure(cause, "The upstream said no.", 400), clock.now())
+        self.fail_claim(claim, cause)
         return claim.job.id
+
+    def fail_claim(self, claim: Claim, cause: Cause = Cause.UPSTREAM_REJECTED) -> None:
+        """Let the job of ``claim`` fail."""
+        self.claims.fail(claim, JobFailure(cause, "The upstream said no.", 400), clock.now())
 
     def rows(self) -> dict[str, int]:
         """How many rows each table has."""
