@@ -11,7 +11,7 @@ import pytest
 from foreman.domain.lifecycle import State
 from foreman.queue.follower import Ended, Entry
 from foreman.queue.hub import Hub
-from foreman.queue.live import MAX_DATA_B, MAX_ENTRIES, Publisher, key
+from foreman.queue.live import MAX_DATA_B, MAX_ENTRIES, Draft, Kind, Publisher, _Backlog, key
 from tests.followers import line, read, read_to_end, say, tell, texts, types
 from tests.queues import Engine, eventually, fake_engine, valkey_engine
 from tests.valkey import ValkeyServer
@@ -286,6 +286,16 @@ def test_a_hub_keeps_nothing_of_followers_that_are_gone(publisher: Publisher, hu
         assert other.next(0) is None
     assert not hub._followers
     assert not hub._resting
+
+
+def test_what_waits_for_the_writer_is_bounded_and_a_gap_says_so() -> None:
+    """Text that does not fit is turned away, by number and by bytes; the little else there is never is."""
+    for text, kept in ((b"{}", 1000), (b"x" * MAX_DATA_B, 4)):
+        backlog = _Backlog()
+        for kind in [Kind.TEXT] * 1500 + [Kind.RESTART] + [Kind.TEXT] * 2 + [Kind.STATE]:
+            backlog.add(Draft(kind, text))
+        kinds = [draft.type for draft in backlog.drafts]
+        assert kinds == [Kind.TEXT] * kept + [Kind.GAP, Kind.RESTART, Kind.GAP, Kind.STATE]
 
 
 def test_a_closed_publisher_has_written_all_and_takes_no_more(engine: Engine) -> None:
