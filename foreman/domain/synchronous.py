@@ -34,8 +34,9 @@ _STATUSES: dict[Cause, int] = {
 
 def status_of(failure: JobFailure) -> int:
     """The HTTP status for a job that failed before anything was sent: the upstream's own where it refused."""
-    answered = failure.code in {Cause.UPSTREAM_REJECTED, Cause.UPSTREAM_ERROR} and failure.upstream_status is not None
-    return failure.upstream_status or 0 if answered else _STATUSES[failure.code]
+    theirs = failure.upstream_status or 0
+    answered = failure.code in {Cause.UPSTREAM_REJECTED, Cause.UPSTREAM_ERROR} and theirs >= HTTPStatus.BAD_REQUEST
+    return theirs if answered else _STATUSES[failure.code]
 
 
 def words_of(failure: JobFailure, model: str) -> str:

@@ -139,7 +139,10 @@ class Api:
 
     def finish(self, text: str = "Hi") -> bytes:
         """Run the next job to ``done`` with ``text`` for its content; returns the completion."""
-        claim = self.start()
+        return self.finish_claim(self.start(), text)
+
+    def finish_claim(self, claim: Claim, text: str) -> bytes:
+        """Bring the job of ``claim``, which is ``working``, to ``done``."""
         stats = {"model": "tiny", "done": True, "done_reason": "stop", "eval_count": 2, "total_duration": 12345678901}
         body = json.dumps(stats | {"message": {"role": "assistant", "content": text}}).encode()
         artifact = Artifact(
