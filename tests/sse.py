@@ -1,10 +1,13 @@
-"""Server-sent events as a browser reads them, as far as foreman writes them."""
+"""Server-sent events as a browser reads them, as far as foreman writes them; from an answer, or as they come."""
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
+import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +42,44 @@ def _shown(each: Sent) -> str:
             return str(each.data["message"]["content"])
         case _:
             return each.type
+
+
+class Following:
+    """A follower on a real connection, read by a thread of its own; ``with`` ends it."""
+
+    def __init__(self, port: int, job_id: str, after: str | None = None) -> None:
+        self.events: list[Sent] = []
+        self.ended = threading.Event()
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
+        self._connection.request("GET", f"/jobs/{job_id}/events", headers=headers)
+        self.answer = self._connection.getresponse()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        block = b""
+        try:
+            for line in iter(self.answer.readline, b""):
+                block += line
+                if line == b"\n":
+                    self.events += events(block.decode())
+                    block = b""
+        except (OSError, http.client.HTTPException, ValueError, AttributeError):
+            pass  # broken off, from this side or the other
+        finally:
+            self.ended.set()
+
+    def close(self) -> None:
+        """Hang up."""
+        sock = self._connection.sock
+        if sock is not None:
+            sock.shutdown(socket.SHUT_RDWR)
+        self.ended.wait(10)
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
