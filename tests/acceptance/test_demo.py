@@ -11,9 +11,14 @@ from tests.acceptance.foreman_up import COMMAND, DEADLINE_S, environment, proces
 def start(tmp_path: Path) -> subprocess.Popen[str]:
     """``foreman demo`` with a home and a temporary directory of its own."""
     environ = environment(str(tmp_path), {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_STATE_HOME": ""})
-    return subprocess.Popen(
-        [*COMMAND, "demo"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
-    )
+    # A suite that runs in the background is deaf to Ctrl-C, and its children would be.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [*COMMAND, "demo"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+        )
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def test_the_demo_shows_every_webhook_and_the_recovery_without_one(tmp_path: Path) -> None:
