@@ -19,7 +19,7 @@ from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.errors import SettingInvalid
 from foreman.net import origin
 from foreman.net.passthrough import Passthrough
-from foreman.net.upstream import Upstream
+from foreman.net.upstream import Upstream, make_upstream
 from foreman.net.webhooks import WebhookSender
 from foreman.queue.announcer import Announcer
 from foreman.queue.broker import WakingRedisBroker, make_broker
@@ -161,7 +161,9 @@ def upstream() -> Upstream:
         raise SettingInvalid(
             "upstream.url", "is empty: set FOREMAN_UPSTREAM_URL, or let `foreman up` start the bundled model"
         )
-    return Upstream(conf.url, conf.connect_timeout_s)
+    return make_upstream(
+        "openai" if conf.kind == "openai" else "ollama", conf.url, conf.connect_timeout_s, conf.api_key
+    )
 
 
 @cache

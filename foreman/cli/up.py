@@ -130,7 +130,7 @@ def _told(settings: Settings, bundle: _Bundle) -> Settings:
     if bundle.has_valkey:
         settings = replace(settings, redis=replace(settings.redis, url=valkey.url(settings.data_dir)))
     if bundle.model is not None:
-        settings = replace(settings, upstream=replace(settings.upstream, url=_url(bundle.model[1])))
+        settings = replace(settings, upstream=replace(settings.upstream, url=_url(bundle.model[1]), kind="ollama"))
     if settings.log.format == "auto" and sys.stderr.isatty():
         # The children see a pipe, but it is a person who reads what comes out of it.
         settings = replace(settings, log=replace(settings.log, format="console"))

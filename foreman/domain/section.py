@@ -77,6 +77,8 @@ class Upstream:
     """``[upstream]``: the language model server."""
 
     url: str = _key("", _HTTP_URL, secret=True)
+    kind: str = _key("ollama", Choice(("ollama", "openai")))
+    api_key: str = _key("", Text("a key on one line"), secret=True)
     slots: int = _key(1, Whole(1, 1024))
     connect_timeout_s: float = _key(5.0, _TIMEOUT)
 
