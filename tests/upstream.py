@@ -162,6 +162,19 @@ def reply(
     return behave
 
 
+def generate(*tokens: str) -> Behaviour:
+    """A good answer of ``/api/generate``, which has text where a chat has messages."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.begin()
+        for token in tokens:
+            exchange.line({"model": exchange.received.body.get("model"), "response": token, "done": False})
+        exchange.line({"model": exchange.received.body.get("model"), "response": "", **stats(len(tokens))})
+        exchange.end()
+
+    return behave
+
+
 def say(exchange: Exchange, messages: Iterable[dict[str, Any]], delay_s: float) -> None:
     """Each of ``messages`` as a line, and no end. The head goes with the first: Ollama has nothing to say before."""
     begun = False
@@ -258,6 +271,7 @@ class FakeOllama:
         self._changed = threading.Condition()
         self._chats: deque[Behaviour] = deque()
         self._loads: deque[Behaviour] = deque()
+        self._generates: deque[Behaviour] = deque()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -283,6 +297,10 @@ class FakeOllama:
     def next_load(self, *behaviours: Behaviour) -> None:
         """Answer the next calls with empty messages so, in order; then as Ollama does."""
         self._loads.extend(behaviours)
+
+    def next_generate(self, *behaviours: Behaviour) -> None:
+        """Answer the next calls of ``/api/generate`` so, in order; then with one word."""
+        self._generates.extend(behaviours)
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
         """Wait until ``condition`` holds; looked at whenever a call comes in or ends."""
@@ -351,16 +369,23 @@ class FakeOllama:
             case "/api/chat":
                 self._into_memory(exchange)
                 (self._chats.popleft() if self._chats else self.default)(exchange)
-            case "/api/version":
-                exchange.answer(200, {"version": "0.12.6"})
-            case "/api/tags":
-                exchange.answer(200, {"models": [{"name": name, "model": name} for name in sorted(self.models or ())]})
-            case "/api/ps":
-                exchange.answer(200, {"models": [{"name": name, "model": name} for name in sorted(self.loaded)]})
-            case "/api/show":
-                exchange.answer(200, {"details": {"family": "fake"}, "model_info": {}, "capabilities": ["completion"]})
+            case "/api/generate":
+                (self._generates.popleft() if self._generates else generate("Hello"))(exchange)
+            case path if path in (plain := self._plain_answers()):
+                exchange.answer(200, plain[path])
             case _:
                 exchange.answer(404, b"404 page not found", {"Content-Type": "text/plain"})
+
+    def _plain_answers(self) -> dict[str, Any]:
+        """What is answered to questions, by their path."""
+        return {
+            "/api/version": {"version": "0.12.6"},
+            "/api/tags": {"models": [{"name": name, "model": name} for name in sorted(self.models or ())]},
+            "/api/ps": {"models": [{"name": name, "model": name} for name in sorted(self.loaded)]},
+            "/api/show": {"details": {"family": "fake"}, "model_info": {}, "capabilities": ["completion"]},
+            "/api/embed": {"model": "m", "embeddings": [[0.25, -0.5]]},
+            "/api/embeddings": {"embedding": [0.25, -0.5]},
+        }
 
     def _load(self, exchange: Exchange) -> None:
         model = str(exchange.received.body.get("model"))

@@ -130,7 +130,8 @@ class Conversation:
                 # Without what is missing here the rest is worth nothing; the whole will be in the artifact.
                 self._gap = True
             case Entry(type=Kind.RESTART) if self.committed:
-                return self._give_up(_NOT_TAKEN_BACK, Cause.CANCELLED)
+                error = json.loads(entry.data).get("error")
+                return self._give_up(self._failed(error) if error else _NOT_TAKEN_BACK, Cause.CANCELLED)
             case Entry(type=Kind.RESTART):
                 self._gap = False
                 self._told = Told()
@@ -152,11 +153,14 @@ class Conversation:
             case State.DONE:
                 return self._rest()
             case State.FAILED:
-                error = data["error"]
-                failure = JobFailure(Cause(error["code"]), error["message"], error.get("upstream_status"))
-                return self._end(Failed(status_of(failure), words_of(failure, self.job.model)))
+                return self._end(self._failed(data["error"]))
             case _:
                 return None
+
+    def _failed(self, error: dict[str, Any]) -> Failed:
+        """What a client is told of an ``error`` as ``JobFailure.as_json`` writes it."""
+        failure = JobFailure(Cause(error["code"]), error["message"], error.get("upstream_status"))
+        return Failed(status_of(failure), words_of(failure, self.job.model))
 
     def _rest(self) -> Line | Failed:
         """What the stream did not have of the answer, or at least its last line."""

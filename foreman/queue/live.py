@@ -8,7 +8,8 @@ over) stands in the database, where the states and the whole text are.
 
         state    {"state", "at": "…Z", "sequence": 1.., "attempt", "error"?: {"code", "message", …}}
         text     a line of the upstream's answer: {"message": {"content"|"thinking"|"tool_calls": …}, …}
-        restart  {"attempt"}: another run begins, and the text of the run before it is void
+        restart  {"attempt", "error"?}: another run is to come or begins, and the text of the one before is void;
+                 "error" is what ended that, where it is known
         gap      {}: here something is missing
 """
 
@@ -160,9 +161,10 @@ class Publisher:
         if terminal:
             self.flush()
 
-    def restart(self, job_id: str, attempt: int) -> None:
-        """Run number ``attempt`` of the job begins, and the text of the one before is void."""
-        self._add(job_id, Draft(Kind.RESTART, _encode({"attempt": attempt})))
+    def restart(self, job_id: str, attempt: int, failure: JobFailure | None = None) -> None:
+        """Run ``attempt`` is to come or begins, and the text of the one before, which ``failure`` ended, is void."""
+        error = {} if failure is None else {"error": failure.as_json()}
+        self._add(job_id, Draft(Kind.RESTART, _encode({"attempt": attempt} | error)))
 
     def flush(self, timeout_s: float = _FLUSH_S) -> bool:
         """Wait until all entries published before are written or dropped; ``False``: they were not in ``timeout_s``."""

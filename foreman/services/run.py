@@ -172,7 +172,11 @@ class Runner:
         ready_at = clock.now() + round(delay_s * 1000)
         if not fault.began:
             self.claims.hold(claim.upstream, ready_at)
-        return self.claims.retry(claim, ready_at, counted=step.counted), delay_s
+        cause = self.claims.retry(claim, ready_at, counted=step.counted)
+        if cause is None and fault.began:
+            # Now, not when the next run begins: whoever was sent this one's text must not wait for that to hear of it.
+            self.announcer.live.restart(claim.job.id, claim.job.attempt + step.counted, fault.failure())
+        return cause, delay_s
 
     def _fail(self, claim: Claim, failure: JobFailure, text: str) -> None:
         partial = _artifact(claim.job.id, "partial", "text/plain; charset=utf-8", text.encode()) if text else None
