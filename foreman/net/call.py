@@ -114,6 +114,9 @@ class Call(ABC):
         self._lock = threading.Lock()
         self._watch: Watch | None = None
         self._aborted = threading.Event()
+        #: Called in this thread each time a request is on its way, while the server works on it; what it raises ends
+        #: the call. A caller that has something slow to record does it here, and the server need not wait for it.
+        self.on_sent: Callable[[], None] | None = None
 
     @abstractmethod
     def load(self, payload: bytes, *, timeout_s: float) -> Fault | Aborted | None:
@@ -255,6 +258,8 @@ class Call(ABC):
                 preload_content=False,
                 decode_content=False,
             )
+        if self.on_sent is not None:
+            self.on_sent()
         return self._http.getresponse()
 
     def _refusal(self, response: HTTPResponse, bounds: Bounds) -> Fault:

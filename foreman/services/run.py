@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from foreman import clock, logs
@@ -98,11 +99,11 @@ class Runner:
         ended = call.connect()
         if ended is not None:
             return ended
-        self._begin(claim, State.LOADING)
+        call.on_sent = partial(self._begin, claim, State.LOADING)
         ended = call.load(claim.payload, timeout_s=limits.load_timeout_s)
         if ended is not None:
             return ended
-        self._begin(claim, State.WORKING)
+        call.on_sent = partial(self._begin, claim, State.WORKING)
         live = self.announcer.live
         if State.WORKING in dict(claim.job.reached):
             live.restart(claim.job.id, claim.job.attempt)
@@ -114,6 +115,7 @@ class Runner:
         )
 
     def _begin(self, claim: Claim, state: State) -> None:
+        """The request is on its way, and the upstream works while this is committed: a commit off every job's path."""
         self.announcer.announce(_insist(lambda: self.claims.begin(claim, state, clock.now())))
 
     def _record(self, claim: Claim, outcome: Outcome, text: str, held: Held) -> float | None:

@@ -148,6 +148,9 @@ class Claims:
                 raise StaleLease(claim.job.id)
             if State(row.state).rank >= state.rank:
                 return None
+            if state is State.WORKING and row.state == State.QUEUED:
+                # There was nothing to load, so nothing was sent that could have begun it; it is announced all the same.
+                self.outbox.move(claim.job.id, State.LOADING, at, token=claim.token, start_by=None)
             return self.outbox.move(claim.job.id, state, at, token=claim.token, start_by=None)
 
     def complete(self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment) -> Cause | None:
