@@ -18,6 +18,7 @@ from foreman.api.conversation import Desk
 from foreman.api.events import EventsResource
 from foreman.api.health import HealthResource, MetricsResource, ReadyResource
 from foreman.api.jobs import JobResource, JobsResource
+from foreman.api.openai import ChatCompletionsResource, ModelsResource
 from foreman.api.passthrough import PATHS, Counter, Order, Question
 from foreman.api.places import Places
 from foreman.api.readiness import Check, Readiness
@@ -91,9 +92,14 @@ def _add_long_routes(app: falcon.App[Any, Any], parts: Parts) -> None:
     places = Places(parts.max_followers)
     app.add_route("/jobs/{job_id}/events", EventsResource(parts.jobs, parts.watcher, places, parts.stopping))
     desk = Desk(parts.submitter, parts.watcher, parts.canceller, places, parts.stopping)
-    app.add_route("/api/chat", ChatResource(Reader(parts.defaults, parts.policy, parts.max_body_b), desk))
+    reader = Reader(parts.defaults, parts.policy, parts.max_body_b)
+    app.add_route("/api/chat", ChatResource(reader, desk))
+    app.add_route("/v1/chat/completions", ChatCompletionsResource(reader, desk))
     counter = Counter(parts.passthrough, places, parts.max_body_b)
     for path in PATHS["GET"]:
         app.add_route(path, Question(counter, path))
     for path in PATHS["POST"]:
         app.add_route(path, Order(counter, path))
+    models = ModelsResource(counter)
+    app.add_route("/v1/models", models)
+    app.add_route("/v1/models/{model:path}", models, suffix="one")

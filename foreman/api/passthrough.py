@@ -61,6 +61,23 @@ class Counter:
             if (value := errand.passage.header(name)) is not None:
                 resp.set_header(name, value)
 
+    def fetch(self, req: falcon.Request, path: str, limit_b: int) -> bytes:
+        """The answer to ``GET path``, for whoever makes another of it.
+
+        Raises:
+            HTTPError: 502 or 504: there is none that can be used, or it is over ``limit_b`` bytes.
+        """
+        errand = Errand(self.passthrough.passage(), Client.of(req), self.places.take())
+        try:
+            fault = errand.passage.ask("GET", path, None, {})
+            if fault is not None:
+                raise falcon.HTTPError(_status_of(fault), description=fault.message)
+            if errand.passage.status != HTTPStatus.OK:
+                raise falcon.HTTPError(HTTPStatus.BAD_GATEWAY, description="The upstream gave no usable answer.")
+            return _read(errand, limit_b)
+        finally:
+            errand.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -124,8 +141,26 @@ class Errand:
                 return
 
 
-def _refuse(resp: falcon.Response, fault: Fault) -> None:
+def _read(errand: Errand, limit_b: int) -> bytes:
+    read = b""
+    try:
+        for piece in errand:
+            read += piece
+            if len(read) > limit_b:
+                break
+        else:
+            return read
+    except ConnectionResetError:
+        pass
+    raise falcon.HTTPError(HTTPStatus.BAD_GATEWAY, description="The upstream's answer is not whole, or too large.")
+
+
+def _status_of(fault: Fault) -> HTTPStatus:
     late = fault.cause in {Cause.STALLED, Cause.EXEC_TIMEOUT}
-    resp.status = HTTPStatus.GATEWAY_TIMEOUT if late else HTTPStatus.BAD_GATEWAY
+    return HTTPStatus.GATEWAY_TIMEOUT if late else HTTPStatus.BAD_GATEWAY
+
+
+def _refuse(resp: falcon.Response, fault: Fault) -> None:
+    resp.status = _status_of(fault)
     resp.data = compact({"error": fault.message})
     resp.content_type = falcon.MEDIA_JSON
