@@ -61,7 +61,7 @@ class Choice:
 def choose(servers: Iterable[Server], candidates: Sequence[Candidate], policy: Policy, now: Moment) -> Choice | None:
     """The best use of a free slot; ``None`` when no server can run any of the candidates.
 
-    Over several servers: the highest priority, then a model that is in memory, then age.
+    Over several servers: the highest priority, then a model that is in memory, then age, then a server without one.
     """
     choices = [choice for server in servers if (choice := _for_server(server, candidates, policy, now))]
     return min(choices, key=_preference, default=None)
@@ -84,8 +84,9 @@ def _for_server(server: Server, candidates: Sequence[Candidate], policy: Policy,
     return Choice(server, warm, warm=True)
 
 
-def _preference(choice: Choice) -> tuple[Priority, bool, Moment, str, str]:
-    return (choice.job.priority, not choice.warm, *_age(choice.job), choice.server.name)
+def _preference(choice: Choice) -> tuple[Priority, bool, Moment, str, bool, str]:
+    swaps = not choice.warm and choice.server.model is not None
+    return (choice.job.priority, not choice.warm, *_age(choice.job), swaps, choice.server.name)
 
 
 def _age(candidate: Candidate) -> tuple[Moment, str]:

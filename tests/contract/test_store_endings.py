@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from foreman.domain.job import Claim, Job, Limits
+from foreman.domain.lifecycle import TERMINAL, Cause, State
+from foreman.errors import JobNotFound, JobTerminal
+from foreman.store.endings import Endings
+from tests.stores import BOOM, LEASE_MS, T0, Stores, completion, new_id, quiet, request, together
+
+
+@pytest.fixture
+def endings(stores: Stores) -> Endings:
+    """Whoever ends jobs from outside."""
+    return Endings(stores.outbox)
+
+
+def test_a_job_that_nobody_runs_is_cancelled_at_once(stores: Stores, endings: Endings) -> None:
+    """Failed and announced in one transaction; it is never claimed again."""
+    job_id = stores.submit().id
+    job = endings.cancel(job_id, Cause.CANCELLED, T0 + 1)
+    assert job.state is State.FAILED
+    assert job.failure is not None
+    assert job.failure.code is Cause.CANCELLED
+    assert stores.statuses(job_id)[-1] == ("failed", "pending")
+    assert stores.refuses_to_claim(T0 + 10**9)
+
+
+def test_a_running_job_is_ended_by_whoever_runs_it(stores: Stores, endings: Endings) -> None:
+    """Until then it lives; the worker learns of the wish when it asks, and its failure carries that cause."""
+    claim = stores.working()
+    assert stores.claims.wanted(claim) is None
+    assert endings.cancel(claim.job.id, Cause.CANCELLED, T0 + 1).state is State.WORKING
+    assert stores.claims.wanted(claim) is Cause.CANCELLED
+    job = stores.claims.fail(claim, BOOM, T0 + 2)
+    assert job is not None
+    assert job.failure is not None
+    assert job.failure.code is Cause.CANCELLED
+
+
+@pytest.mark.parametrize("end", ["complete", "retry"])
+def test_a_run_that_ends_otherwise_is_told_first(stores: Stores, endings: Endings, end: str) -> None:
+    """A wish that was accepted is kept: neither a completion nor another run comes after it."""
+    claim = stores.working()
+    endings.cancel(claim.job.id, Cause.CLIENT_DISCONNECTED, T0 + 1)
+    told = (
+        stores.claims.complete(claim, completion(claim.job.id), {}, T0 + 2)
+        if end == "complete"
+        else stores.claims.retry(claim, T0 + 2, counted=True)
+    )
+    assert told is Cause.CLIENT_DISCONNECTED
+    assert stores.artifacts.unstored(claim.job.id) is None
+    assert stores.claims.fail(claim, BOOM, T0 + 3) is not None
+
+
+def test_a_worker_that_dies_takes_a_cancelled_job_with_it(stores: Stores, endings: Endings) -> None:
+    """Nobody runs it again."""
+    claim = stores.working(quiet())
+    endings.cancel(claim.job.id, Cause.CANCELLED, T0 + 1)
+    [job] = stores.claims.expire(T0 + LEASE_MS + 1, max_losses=3)
+    assert job.failure is not None
+    assert job.failure.code is Cause.CANCELLED
+
+
+def test_a_completion_that_is_not_stored_yet_is_nobodys_any_more(stores: Stores, endings: Endings) -> None:
+    """Cancelled between the end of the run and ``done``: it is not stored later, and nobody looks for it for ever."""
+    claim = stores.working()
+    stores.claims.complete(claim, completion(claim.job.id), {}, T0)
+    assert endings.cancel(claim.job.id, Cause.CANCELLED, T0 + 1).state is State.FAILED
+    assert list(stores.artifacts.waiting(T0 + 10, 10)) == []
+    assert stores.artifacts.stored(completion(claim.job.id), None, T0 + 2) is None
+
+
+def test_cancelling_twice_is_cancelling_once(stores: Stores, endings: Endings) -> None:
+    """The same answer again; a job that ended otherwise says so, and one that is not there too."""
+    job_id = stores.submit().id
+    first = endings.cancel(job_id, Cause.CANCELLED, T0 + 1)
+    assert endings.cancel(job_id, Cause.CANCELLED, T0 + 2) == first
+    done = stores.done(quiet()).id
+    with pytest.raises(JobTerminal):
+        endings.cancel(done, Cause.CANCELLED, T0 + 2)
+    with pytest.raises(JobNotFound):
+        endings.cancel(new_id(), Cause.CANCELLED, T0 + 2)
+
+
+def test_cancel_and_completion_have_one_winner(stores: Stores, endings: Endings) -> None:
+    """Whoever commits first decides, and the job ends as it says: once, announced once."""
+    for _ in range(20):
+        claim = stores.working()
+        made = completion(claim.job.id)
+        stores.claims.complete(claim, made, {}, T0)
+
+        def cancel(job_id: str = made.job_id) -> Job | None:
+            try:
+                return endings.cancel(job_id, Cause.CANCELLED, T0 + 1)
+            except JobTerminal:
+                return None
+
+        def store(made: object = made) -> Job | None:
+            return stores.artifacts.stored(made, None, T0 + 1)  # type: ignore[arg-type]  # an artifact
+
+        ended = [job for job in together(2, lambda number, acts=(cancel, store): acts[number]()) if job]  # type: ignore[misc]
+        assert len(ended) == 1
+        assert stores.jobs.get(made.job_id) == ended[0]
+        assert [state for state, _ in stores.statuses(made.job_id) if State(state) in TERMINAL] == [ended[0].state]
+
+
+def test_a_claim_and_a_cancel_have_one_winner(stores: Stores, endings: Endings) -> None:
+    """A job that is cancelled as a worker takes it is either not taken, or its worker is told."""
+    for _ in range(20):
+        job_id = stores.submit(quiet()).id
+        acts = (lambda: stores.claims.claim(T0), lambda job_id=job_id: endings.cancel(job_id, Cause.CANCELLED, T0))
+        claim, job = together(2, lambda number, acts=acts: acts[number]())  # type: ignore[misc]
+        if isinstance(claim, Claim):
+            assert stores.claims.wanted(claim) is Cause.CANCELLED
+            stores.claims.fail(claim, BOOM, T0)
+        else:
+            assert job.state is State.FAILED
+
+
+def with_deadline(start_deadline_s: float) -> Limits:
+    """Limits of a job that must start in time."""
+    return replace(request().limits, start_deadline_s=start_deadline_s)
+
+
+def test_a_job_that_starts_too_late_fails(stores: Stores, endings: Endings) -> None:
+    """At its deadline it may no longer be claimed, and is failed by the next look at the deadlines."""
+    job_id = stores.submit(replace(request(), limits=with_deadline(1.5))).id
+    assert list(endings.start_deadlines(T0 + 1499)) == []
+    assert stores.refuses_to_claim(T0 + 1500)
+    [job] = endings.start_deadlines(T0 + 1500)
+    assert (job.id, job.state) == (job_id, State.FAILED)
+    assert job.failure is not None
+    assert job.failure.code is Cause.START_DEADLINE
+    assert stores.statuses(job_id)[-1] == ("failed", "pending")
+
+
+def test_a_job_that_started_in_time_may_take_as_long_as_it_likes(stores: Stores, endings: Endings) -> None:
+    """The deadline is for leaving ``queued``; neither a running job nor one between two runs is failed by it."""
+    stores.submit(replace(quiet(), limits=with_deadline(1)))
+    claim = stores.claim(T0 + 500)
+    assert list(endings.start_deadlines(T0 + 2000)) == []
+    stores.claims.begin(claim, State.LOADING, T0 + 2000)
+    stores.claims.retry(claim, T0 + 3000, counted=True)
+    assert list(endings.start_deadlines(T0 + 3000)) == []
+    assert stores.claim(T0 + 3000).job.id == claim.job.id

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foreman.domain.job import Priority
+from foreman.domain.schedule import Candidate, Policy, Server, choose
+
+#: A model's job may be passed over for 60 s, and 4 jobs in a row go to one model.
+POLICY = Policy(max_wait_ms=60_000, max_streak=4)
+
+NOW = 1_000_000
+
+
+def job(name: str, model: str = "a", *, waited_ms: int = 0, priority: Priority = Priority.NORMAL) -> Candidate:
+    """A ready job."""
+    return Candidate(name, priority, model, NOW - waited_ms)
+
+
+def server(name: str = "s", model: str | None = None, streak: int = 0, models: tuple[str, ...] = ()) -> Server:
+    """An upstream with a free slot."""
+    return Server(name, models, model, streak)
+
+
+def chosen(servers: list[Server], jobs: list[Candidate]) -> tuple[str, str, bool] | None:
+    """Which job goes where, and whether its model is in memory there."""
+    choice = choose(servers, jobs, POLICY, NOW)
+    return None if choice is None else (choice.job.job_id, choice.server.name, choice.warm)
+
+
+def test_nothing_ready_or_nowhere_to_go_is_no_choice() -> None:
+    """No job, no server, or no server that may be asked for the model."""
+    assert chosen([server()], []) is None
+    assert chosen([], [job("1")]) is None
+    assert chosen([server(models=("b",))], [job("1", "a")]) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "streak", "jobs", "expected"),
+    [
+        # Age, where no model is in memory; the lower id where ages are equal.
+        (None, 0, [job("1", waited_ms=5), job("2", "b", waited_ms=9)], "2"),
+        (None, 0, [job("2", "b"), job("1")], "1"),
+        # Priority before everything, a model in memory and long waiting included.
+        ("a", 1, [job("1", waited_ms=99_999), job("2", "b", priority=Priority.INTERACTIVE)], "2"),
+        ("a", 1, [job("1", priority=Priority.BATCH), job("2", "b")], "2"),
+        # The model in memory before an older job of another model …
+        ("a", 1, [job("1", waited_ms=5), job("2", "b", waited_ms=59_999)], "1"),
+        # … until that one has waited max_wait …
+        ("a", 1, [job("1", waited_ms=5), job("2", "b", waited_ms=60_000)], "2"),
+        # … or max_streak jobs of the one model have run in a row.
+        ("a", 3, [job("1"), job("2", "b", waited_ms=5)], "1"),
+        ("a", 4, [job("1"), job("2", "b", waited_ms=5)], "2"),
+        # A streak ends only where another model waits.
+        ("a", 400, [job("1")], "1"),
+        # The oldest job may be of the model in memory.
+        ("a", 4, [job("1", waited_ms=5), job("2", "b")], "1"),
+        # The model in memory has no job: age.
+        ("c", 1, [job("1", waited_ms=5), job("2", "b", waited_ms=9)], "2"),
+    ],
+)
+def test_one_server_takes(model: str | None, streak: int, jobs: list[Candidate], expected: str) -> None:
+    """Priority, then the model in memory within its bounds, then age; whatever order the jobs are offered in."""
+    for offered in (jobs, jobs[::-1]):
+        got = chosen([server(model=model, streak=streak)], offered)
+        assert got is not None
+        assert got[0] == expected
+
+
+def test_a_job_goes_where_its_model_is_in_memory() -> None:
+    """Of two servers that could run it."""
+    servers = [server("1", model="b"), server("2", model="a")]
+    assert chosen(servers, [job("1")]) == ("1", "2", True)
+
+
+def test_a_server_without_a_model_takes_what_another_would_have_to_swap_for() -> None:
+    """Two models, two servers: each goes on with its own."""
+    servers = [server("1", model="a"), server("2", model="b")]
+    jobs = [job("old", "c", waited_ms=50), job("a", "a"), job("b", "b", waited_ms=5)]
+    assert chosen(servers, jobs) == ("b", "2", True)
+
+
+def test_priority_holds_over_all_servers() -> None:
+    """A cold start for an interactive job goes before a warm one for a batch."""
+    servers = [server("1", model="a", models=("a",)), server("2", models=("b",))]
+    jobs = [job("batch", "a", priority=Priority.BATCH), job("quick", "b", priority=Priority.INTERACTIVE)]
+    assert chosen(servers, jobs) == ("quick", "2", False)
+
+
+def test_an_empty_server_is_filled_before_a_model_is_pushed_out_of_another() -> None:
+    """The model that stays in memory will be wanted again."""
+    servers = [server("1", model="a"), server("2")]
+    assert chosen(servers, [job("1", "b")]) == ("1", "2", False)
+
+
+@pytest.mark.parametrize(
+    ("models", "model", "able"),
+    [
+        ((), "anything", True),
+        (("llama3",), "llama3", True),
+        (("llama3",), "llama3:latest", True),
+        (("llama3:latest",), "llama3", True),
+        (("llama3",), "llama3:8b", False),
+        (("llama3:8b",), "llama3", False),
+        (("llama3*",), "llama3.2:1b", True),
+        (("*",), "anything:x", True),
+        (("hub.example:5000/llama3",), "hub.example:5000/llama3:latest", True),
+        (("qwen", "llama*"), "llama3", True),
+        (("qwen", "llama*"), "mistral", False),
+        (("LLAMA3",), "llama3", False),
+    ],
+)
+def test_a_server_runs_the_models_that_its_patterns_name(models: tuple[str, ...], model: str, able: bool) -> None:  # noqa: FBT001 (a column of the table)
+    """Names as Ollama reads them: no tag is ``:latest``; ``*`` stands for anything."""
+    assert server(models=models).can_run(model) is able
+
+
+CANDIDATES = st.lists(
+    st.builds(
+        Candidate,
+        st.text("0123456789", min_size=1, max_size=3),
+        st.sampled_from(Priority),
+        st.sampled_from(["a", "b", "c"]),
+        st.integers(NOW - 200_000, NOW),
+    ),
+    unique_by=(lambda each: each.job_id, lambda each: (each.priority, each.model)),
+)
+
+
+@given(CANDIDATES, st.sampled_from([None, "a", "b", "c"]), st.integers(0, 10))
+def test_no_job_is_passed_over_by_a_lower_priority_nor_beyond_its_bound(
+    jobs: list[Candidate], model: str | None, streak: int
+) -> None:
+    """Whoever goes first is of the best priority there is, and where the oldest has waited too long, it is that one."""
+    choice = choose([server(model=model, streak=streak)], jobs, POLICY, NOW)
+    assert (choice is None) == (not jobs)
+    if choice is not None:
+        level = [each for each in jobs if each.priority == min(other.priority for other in jobs)]
+        oldest = min(level, key=lambda each: (each.ready_at, each.job_id))
+        assert choice.job in level
+        assert choice.warm == (choice.job.model == model)
+        if NOW - oldest.ready_at >= POLICY.max_wait_ms:
+            assert choice.job == oldest
