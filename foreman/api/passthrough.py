@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ LOOK_S = 0.5
 #: The headers that are handed on, of a request and of an answer. The rest is about one connection, or one server.
 _REQUEST_HEADERS = ("Content-Type", "Accept")
 _ANSWER_HEADERS = ("Content-Type", "Content-Length", "Retry-After")
+#: A value that gunicorn takes; over any other it would forget to close the answer.
+_PLAIN = re.compile(r"[ -~]{1,200}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,14 @@ class Counter:
             errand.close()
             _refuse(resp, fault)
             return
+        # An answer that has no body would leave the errand unclosed, and where a redirect leads is nobody's business.
+        if errand.passage.status != HTTPStatus.OK and errand.passage.status < HTTPStatus.BAD_REQUEST:
+            errand.close()
+            raise _unusable()
         resp.status = errand.passage.status
         resp.stream = errand
         for name in _ANSWER_HEADERS:
-            if (value := errand.passage.header(name)) is not None:
+            if (value := errand.passage.header(name)) is not None and _PLAIN.fullmatch(value):
                 resp.set_header(name, value)
 
     def fetch(self, req: falcon.Request, path: str, limit_b: int) -> bytes:
@@ -73,7 +80,7 @@ class Counter:
             if fault is not None:
                 raise falcon.HTTPError(_status_of(fault), description=fault.message)
             if errand.passage.status != HTTPStatus.OK:
-                raise falcon.HTTPError(HTTPStatus.BAD_GATEWAY, description="The upstream gave no usable answer.")
+                raise _unusable()
             return _read(errand, limit_b)
         finally:
             errand.close()
@@ -153,6 +160,10 @@ def _read(errand: Errand, limit_b: int) -> bytes:
     except ConnectionResetError:
         pass
     raise falcon.HTTPError(HTTPStatus.BAD_GATEWAY, description="The upstream's answer is not whole, or too large.")
+
+
+def _unusable() -> falcon.HTTPError:
+    return falcon.HTTPError(HTTPStatus.BAD_GATEWAY, description="The upstream gave no usable answer.")
 
 
 def _status_of(fault: Fault) -> HTTPStatus:

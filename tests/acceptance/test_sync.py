@@ -17,7 +17,7 @@ import pytest
 
 from tests.acceptance.stack import Stack, eventually
 from tests.upstream import Behaviour, Exchange, reply, stats
-from tests.upstream_faults import after, error_line, hang, held, status
+from tests.upstream_faults import after, error_line, hang, held, raw, reset, status
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -264,6 +264,34 @@ def test_a_generation_that_nobody_hears_is_broken_off(stack: Stack) -> None:
     call = stack.upstream.calls[before]
     assert call.ended.wait(10)
     assert call.hung_up
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "seen"),
+    [
+        (status(404, "model 'x' not found"), 404),
+        (status(503, "busy", Retry_After="3"), 503),
+        (status(302, "elsewhere", Location="http://127.0.0.1:1/"), 502),
+        (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), 502),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Type: a\x01b\r\nContent-Length: 2\r\n\r\n{}"), 200),
+        (raw(b"nonsense"), 502),
+        (reset, 502),
+    ],
+    ids=["404", "503", "redirect", "no body", "bad header", "nonsense", "reset"],
+)
+def test_what_the_upstream_answers_is_handed_back_or_called_bad(stack: Stack, behaviour: Behaviour, seen: int) -> None:
+    """Its errors are its own; what is no answer is a bad gateway."""
+    stack.upstream.next_generate(behaviour)
+    answer = stack.ask("POST", "/api/generate", {"model": "m"})
+    assert answer.status == seen
+    assert seen == 200 or list(answer.json) == ["error"]
+
+
+def test_an_answer_that_breaks_off_is_not_taken_for_whole(stack: Stack) -> None:
+    """The client's connection breaks off as well."""
+    stack.upstream.next_generate(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"))
+    with pytest.raises(http.client.IncompleteRead):
+        stack.ask("POST", "/api/generate", {"model": "m"})
 
 
 def test_an_old_client_is_served(stack: Stack) -> None:
