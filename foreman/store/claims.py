@@ -61,7 +61,7 @@ class Claims:
         with write():
             rows = self._lock_upstreams()
             servers = self._free(rows, now)
-            while servers and (choice := choose(servers, heads.candidates(now), self.policy, now)):
+            while servers and (choice := choose(servers, heads.candidates(servers, now), self.policy, now)):
                 claim = self._take(choice, rows[choice.server.name].failures, now)
                 if claim is not None:
                     return claim

@@ -1,33 +1,44 @@
-"""The fronts of the queue: the job that has been ready longest, of each priority and model.
+"""The fronts of the queue: the job of a priority, or of a priority and model, that has been ready longest.
 
-Each front is one look into an index, so the cost grows with the number of models that wait, not with that of jobs.
+Each front is one look into an index, so the cost does not grow with the number of jobs. Only those are looked at which
+``domain/schedule.py`` can choose: the oldest, and the oldest of each model that an upstream has in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from foreman.domain.job import Moment, Priority
-from foreman.domain.schedule import Candidate
+from foreman.domain.schedule import Candidate, Server
 from foreman.store.models import JobRow
 
-#: Models looked at per priority. Beyond it the oldest job of all is still among the candidates, so none is forgotten.
+#: Models looked at per priority where upstreams are choosy about theirs. Beyond it the oldest job of all is still among
+#: the candidates, so none is forgotten.
 MODELS = 64
 
 
-def candidates(now: Moment) -> list[Candidate]:
-    """Every front that is ready, as the caller's transaction sees it now.
+def candidates(servers: Sequence[Server], now: Moment) -> list[Candidate]:
+    """The fronts of the highest priority that any of ``servers`` can run, as the caller's transaction sees it now.
 
     None is locked, and none that another transaction holds is passed over: that one may only be recording a delivery.
     """
-    fronts = (front for priority in Priority for front in _of(priority, now) if front is not None)
-    return list({front.job_id: front for front in fronts}.values())
+    for priority in Priority:
+        fronts = {front.job_id: front for front in _of(priority, servers, now) if front is not None}
+        if any(server.can_run(front.model) for front in fronts.values() for server in servers):
+            return list(fronts.values())
+    return []
 
 
-def _of(priority: Priority, now: Moment) -> Iterator[Candidate | None]:
-    yield _first(_ready(priority, now))
-    yield from _of_each_model(priority, now)
+def _of(priority: Priority, servers: Sequence[Server], now: Moment) -> Iterator[Candidate | None]:
+    oldest = _first(_ready(priority, now))
+    if oldest is None:
+        return
+    yield oldest
+    for model in {server.model for server in servers if server.model is not None} - {oldest.model}:
+        yield _first(_ready(priority, now).where(JobRow.model == model))
+    if any(server.models for server in servers):
+        yield from _of_each_model(priority, now)
 
 
 def _of_each_model(priority: Priority, now: Moment) -> Iterator[Candidate | None]:
