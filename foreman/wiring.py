@@ -17,7 +17,6 @@ from foreman.domain.delivery import Schedule
 from foreman.domain.event import parse_secrets
 from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.errors import SettingInvalid
-from foreman.net import origin
 from foreman.net.passthrough import Passthrough
 from foreman.net.upstream import Upstream, make_upstream
 from foreman.net.webhooks import WebhookSender
@@ -173,11 +172,11 @@ def passthrough() -> Passthrough:
     Raises:
         SettingInvalid: as ``upstream``.
     """
-    upstream()
     conf = settings()
     return Passthrough(
-        origin.parse(conf.upstream.url),
+        upstream().origin,
         conf.upstream.connect_timeout_s,
+        openai=conf.upstream.kind == "openai",
         total_s=conf.jobs.exec_timeout_s,
         silence_s=conf.jobs.stall_timeout_s,
     )

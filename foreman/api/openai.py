@@ -20,6 +20,9 @@ from foreman.domain.completion import Completion
 from foreman.domain.json_value import compact
 from foreman.domain.openai_front import Answer, models, native, wants_usage
 
+#: Where each kind of upstream lists its models; the second may have its ``/v1`` in its URL already.
+OLLAMA_LIST, OPENAI_LIST = "/api/tags", "/v1/models"
+
 #: Bytes of a list of models that are read: some ten thousand of them.
 LIST_LIMIT_B = 8 * 2**20
 
@@ -95,11 +98,15 @@ class ModelsResource:
         resp.content_type = falcon.MEDIA_JSON
 
     def _models(self, req: falcon.Request) -> list[dict[str, Any]]:
-        body = self.counter.fetch(req, "/api/tags", LIST_LIMIT_B)
+        way = self.counter.passthrough
+        path = OLLAMA_LIST
+        if way.openai:
+            path = OPENAI_LIST.removeprefix("/v1") if way.origin.prefix.endswith("/v1") else OPENAI_LIST
+        body = self.counter.fetch(req, path, LIST_LIMIT_B)
         try:
-            tags = json.loads(body)
-        except ValueError:
-            tags = None
-        if not isinstance(tags, dict):
+            listed = models(json.loads(body), now() // 1000)
+        except (ValueError, RecursionError):
+            listed = None
+        if listed is None:
             raise falcon.HTTPError(HTTPStatus.BAD_GATEWAY, description="The upstream sent no list of models.")
-        return models(tags, now() // 1000)
+        return listed

@@ -249,10 +249,19 @@ class Answer:
         return "length" if line.get("done_reason") == "length" else "stop"
 
 
-def models(tags: dict[str, Any], now_s: int) -> list[dict[str, Any]]:
-    """Ollama's list of models as OpenAI's; when a model was made is not told there, so all are from ``now_s``."""
-    names = [each.get("model") or each.get("name") for each in tags.get("models") or () if isinstance(each, dict)]
-    return [{"id": name, "object": "model", "created": now_s, "owned_by": "library"} for name in names if name]
+def models(listed: object, now_s: int) -> list[dict[str, Any]] | None:
+    """A server's list of models, decoded, as OpenAI's ``data``; ``None`` if it is none.
+
+    It may be OpenAI's already. In Ollama's it is not told since when there is a model, so all are from ``now_s``.
+    """
+    match listed:
+        case {"data": list(data)}:
+            return [each for each in data if isinstance(each, dict) and isinstance(each.get("id"), str)]
+        case {"models": list(tags)}:
+            names = [each.get("model") or each.get("name") for each in tags if isinstance(each, dict)]
+            return [{"id": name, "object": "model", "created": now_s, "owned_by": "library"} for name in names if name]
+        case _:
+            return None
 
 
 def _usage(line: dict[str, Any]) -> dict[str, int]:

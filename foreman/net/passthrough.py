@@ -36,6 +36,8 @@ class Passthrough:
     connect_timeout_s: float
     total_s: float
     silence_s: float
+    #: Whether the server speaks OpenAI's API, and not Ollama's.
+    openai: bool = False
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
     watchdog: Watchdog = field(default_factory=Watchdog)
 

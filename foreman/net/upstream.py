@@ -50,6 +50,11 @@ class Upstream:
         self._tls = tls or ssl.create_default_context()
         self._watchdog = Watchdog()
 
+    @property
+    def origin(self) -> Origin:
+        """Where it is, with its credentials, for requests that are no calls of a job."""
+        return self._origin
+
     def call(self) -> Call:
         """A call that is not connected yet, for a caller that wants to be able to abort the connecting too."""
         return self._call(self._origin, self._tls, self._watchdog, self._connect_timeout_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import openai
@@ -10,6 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 
 from tests.acceptance.stack import Stack
+from tests.openai_server import FakeOpenAI
 from tests.upstream import reply
 from tests.upstream_faults import after, error_line, hang, status
 
@@ -115,3 +117,16 @@ def test_a_client_that_hangs_up_ends_its_job(stack: Stack, client: openai.OpenAI
         job_id = stream.response.headers["X-Foreman-Job-Id"]
         next(stream)
     assert stack.until(job_id, "failed")["error"]["code"] == "client_disconnected"
+
+
+@pytest.mark.parametrize("below", ["", "/v1"])
+def test_an_upstream_of_the_same_kind_is_behind_it(own_directory: Path, below: str) -> None:
+    """Chats and models, whether its URL names its ``/v1`` or not."""
+    with FakeOpenAI() as upstream:
+        env = {"FOREMAN_UPSTREAM_URL": upstream.url + below, "FOREMAN_UPSTREAM_KIND": "openai"}
+        env["FOREMAN_UPSTREAM_API_KEY"] = "key"
+        with Stack(own_directory, env) as stack, openai.OpenAI(base_url=f"{stack.url}/v1", api_key="x") as client:
+            assert [model.id for model in client.models.list()] == ["m"]
+            made = client.chat.completions.create(model="m", messages=MESSAGES)
+            assert made.choices[0].message.content == "Hello, world!"
+        assert {call.headers["Authorization"] for call in upstream.calls} == {"Bearer key"}

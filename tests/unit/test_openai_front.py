@@ -222,7 +222,15 @@ def test_a_completion_is_one_object() -> None:
 def test_models_are_listed_by_name() -> None:
     """Whatever else Ollama says of them; what is no model is passed over."""
     listed = models({"models": [{"name": "a", "model": "a:latest"}, {"name": "b"}, {}, 7]}, 9)
+    assert listed is not None
     assert [(each["id"], each["object"], each["created"]) for each in listed] == [
         ("a:latest", "model", 9),
         ("b", "model", 9),
     ]
+
+
+def test_a_list_that_is_openais_already_stays_as_it_is() -> None:
+    """An upstream of that kind; what is no list is none."""
+    theirs = {"id": "m", "object": "model", "created": 1, "owned_by": "vllm"}
+    assert models({"object": "list", "data": [theirs, 7, {}]}, 9) == [theirs]
+    assert models([], 9) is None
