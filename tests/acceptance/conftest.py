@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.stack import Stack
+from tests.postgres import PostgresServer
 from tests.receiver import accept
 from tests.upstream import reply
 
 
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The Procfile's processes on SQLite."""
-    with Stack(tmp_path_factory.mktemp("stack"), {"FOREMAN_ARTIFACTS_INLINE_LIMIT_B": "2000"}) as stack:
-        yield stack
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The Procfile's processes, on each database."""
+    env = {"FOREMAN_ARTIFACTS_INLINE_LIMIT_B": "2000"}
+    with ExitStack() as exits:
+        if request.param == "postgresql":
+            server = exits.enter_context(PostgresServer())
+            env["FOREMAN_DATABASE_URL"] = server.create("acceptance")
+        yield exits.enter_context(Stack(tmp_path_factory.mktemp("stack"), env))
 
 
 @pytest.fixture
