@@ -33,7 +33,12 @@ class Objects:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._directory = Path(unquote(parts.path)) if parts.scheme == "file" else None
-        self._store = LocalStore(self._directory, mkdir=True) if self._directory else from_url(url, **REMOTE)
+        self._store = (
+            # Cleaned up, or each pruned job would leave an empty directory behind.
+            LocalStore(self._directory, mkdir=True, automatic_cleanup=True)
+            if self._directory
+            else from_url(url, **REMOTE)
+        )
 
     def put(self, job_id: str, name: str, data: bytes) -> str:
         """Store ``data`` whole or not at all and return its location; what was there under that name is replaced.

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from foreman.errors import ArtifactStoreUnavailable
+from foreman.store.objects import CHUNK_B, Objects
+from tests.stores import new_id
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where the objects are kept; it need not exist, and its name needs escaping in a URL."""
+    return tmp_path / "arti facts"
+
+
+@pytest.fixture
+def objects(directory: Path) -> Objects:
+    """An object store in a local directory."""
+    return Objects(directory.as_uri())
+
+
+def read(objects: Objects, location: str, start: int, end: int) -> bytes:
+    """Part of an object, in one piece."""
+    return b"".join(objects.read(location, start, end))
+
+
+@pytest.mark.parametrize("size_b", [0, 1, CHUNK_B, 3 * CHUNK_B + 7])
+def test_what_was_put_is_read_whole_and_in_part(objects: Objects, size_b: int) -> None:
+    """In pieces that are bounded, whatever the size."""
+    data = bytes(number % 251 for number in range(size_b))
+    location = objects.put(new_id(), "completion", data)
+    assert read(objects, location, 0, size_b) == data
+    assert read(objects, location, size_b // 3, size_b // 2) == data[size_b // 3 : size_b // 2]
+    assert all(len(piece) <= CHUNK_B for piece in objects.read(location, 0, size_b))
+
+
+def test_putting_again_replaces(objects: Objects) -> None:
+    """A second try to store the same completion is no error and leaves one object."""
+    job_id = new_id()
+    first = objects.put(job_id, "completion", b"first")
+    assert objects.put(job_id, "completion", b"second!") == first
+    assert read(objects, first, 0, 7) == b"second!"
+
+
+def test_an_object_is_there_whole_or_not_at_all(objects: Objects, directory: Path) -> None:
+    """Whoever reads while it is replaced sees the one or the other, and no half-written file is left behind."""
+    job_id = new_id()
+    versions = [bytes([value]) * 500_000 for value in (1, 2)]
+    location = objects.put(job_id, "completion", versions[0])
+    stop = threading.Event()
+    seen: list[bytes] = []
+
+    def look() -> None:
+        while not stop.is_set():
+            seen.append((directory / location).read_bytes())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for number in range(30):
+        objects.put(job_id, "completion", versions[number % 2])
+    stop.set()
+    reader.join()
+    assert set(seen) <= set(versions)
+    assert [path.name for path in (directory / location).parent.iterdir()] == ["completion"]
+
+
+def test_what_is_deleted_is_gone_and_may_be_deleted_again(objects: Objects) -> None:
+    """A pruner that was interrupted begins anew."""
+    kept, gone = (objects.put(new_id(), "completion", b"x") for _ in range(2))
+    objects.delete([gone])
+    objects.delete([gone, gone])
+    with pytest.raises(FileNotFoundError):
+        read(objects, gone, 0, 1)
+    assert read(objects, kept, 0, 1) == b"x"
+
+
+def test_pruned_jobs_leave_no_empty_directories(objects: Objects, directory: Path) -> None:
+    """A year of jobs would be millions of them."""
+    objects.delete([objects.put(new_id(), "completion", b"x") for _ in range(3)])
+    assert list(directory.rglob("*")) == []
+    assert objects.put(new_id(), "completion", b"x")
+
+
+def test_a_directory_that_became_something_else_is_unavailable(objects: Objects, directory: Path) -> None:
+    """A volume that is not mounted: writing and probing say so in one kind of error, without a path in it."""
+    objects.probe()
+    directory.rmdir()
+    directory.write_text("not a directory")
+    with pytest.raises(ArtifactStoreUnavailable) as refused:
+        objects.put(new_id(), "completion", b"x")
+    assert str(directory) not in str(refused.value)
