@@ -119,8 +119,7 @@ class Claim:
     upstream: str
     #: Runs of this job that died with their worker: they are part of ``job.attempt`` and use up no attempt.
     losses: int
-    #: Tries that the upstream did not take, of this job and (in a row) of all jobs: the next delay grows with them.
-    waits: int
+    #: Tries in a row that the upstream did not take, of whatever job: the next wait grows with them.
     upstream_failures: int
 
 

@@ -117,7 +117,6 @@ class Claims:
             token=row.lease_token,
             upstream=server.name,
             losses=row.losses,
-            waits=row.waits,
             upstream_failures=failures,
         )
 
@@ -176,7 +175,7 @@ class Claims:
         Raises:
             StaleLease: the claim is void; nothing was written.
         """
-        back: dict[str, Any] = {"lease_until": None, "ready_at": ready_at, "waits": JobRow.waits + 1}
+        back: dict[str, Any] = {"lease_until": None, "ready_at": ready_at}
         if not counted:
             back["attempt"] = JobRow.attempt - 1
         with write():

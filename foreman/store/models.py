@@ -50,11 +50,9 @@ class JobRow(Row):
     stall_timeout_s = DoubleField()
     max_attempts = IntegerField(null=True)
 
-    #: Runs begun. ``losses``: how many of them died with their worker. ``waits``: tries in a row that the upstream did
-    #: not take.
+    #: Runs begun. ``losses``: how many of them died with their worker.
     attempt = IntegerField(default=0)
     losses = IntegerField(default=0)
-    waits = IntegerField(default=0)
 
     created_at = BigIntegerField()
     #: When a job that is still queued fails; null without a start deadline, or once it has left queued.

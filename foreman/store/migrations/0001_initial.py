@@ -24,7 +24,6 @@ CREATE TABLE jobs (
     max_attempts INTEGER,
     attempt INTEGER NOT NULL,
     losses INTEGER NOT NULL,
-    waits INTEGER NOT NULL,
     created_at BIGINT NOT NULL,
     start_by BIGINT,
     loading_at BIGINT,
