@@ -302,6 +302,11 @@ class FakeOllama:
         """Answer the next calls of ``/api/generate`` so, in order; then with one word."""
         self._generates.extend(behaviours)
 
+    def forget(self) -> None:
+        """Nothing is to be answered in a way of its own any more."""
+        self._chats.clear()
+        self._loads.clear()
+
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
         """Wait until ``condition`` holds; looked at whenever a call comes in or ends."""
         with self._changed:

@@ -27,7 +27,9 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def stack(running: Stack) -> Stack:
-    """The shared stack, with its peers at their defaults."""
+    """The shared stack, with its peers at their defaults and no job left over to take what the test has in store."""
+    running.upstream.forget()
+    running.cancel_all()
     running.receiver.answer = accept
     running.upstream.default = reply("Hello", ", ", "world", "!")
     running.upstream.load_delay_s = 0.0

@@ -172,6 +172,17 @@ class Stack:
 
         return eventually(look, f"{job_id} settled", timeout_s)
 
+    def cancel_all(self) -> None:
+        """End every job that is live, and wait until they all have."""
+        for job_id in self.live():
+            self.ask("POST", f"/jobs/{job_id}/cancel")
+        eventually(lambda: not self.live(), "no job is live")
+
+    def live(self) -> list[str]:
+        """The jobs that have not ended."""
+        pages = (self.ask("GET", f"/jobs?limit=200&state={state}").json for state in ("queued", "loading", "working"))
+        return [job["job_id"] for page in pages for job in page["jobs"]]
+
     def events(self, job_id: str) -> list[Any]:
         """What the receiver got about a job, in the order in which it came."""
         return [event for event in self.receiver.events if event["job_id"] == job_id]
