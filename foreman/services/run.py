@@ -181,7 +181,9 @@ class Runner:
         return cause, delay_s
 
     def _fail(self, claim: Claim, failure: JobFailure, text: str) -> None:
-        partial = _artifact(claim.job.id, "partial", "text/plain; charset=utf-8", text.encode()) if text else None
+        # A model's JSON may hold half of a surrogate pair, which UTF-8 cannot.
+        said = text.encode("utf-8", "replace")
+        partial = _artifact(claim.job.id, "partial", "text/plain; charset=utf-8", said) if said else None
         job = self.claims.fail(claim, failure, clock.now(), partial)
         code = job.failure.code if job is not None and job.failure is not None else failure.code
         log.info("job failed", job_id=claim.job.id, code=str(code), attempt=claim.job.attempt)

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 from tests.acceptance.stack import Stack, eventually
 from tests.receiver import fail_first
-from tests.upstream import reply
+from tests.upstream import Exchange, reply, say
 from tests.upstream_faults import after, error_line, held, reset, status
 
 FORWARD = ["queued", "loading", "working", "done"]
@@ -147,6 +147,20 @@ def test_each_upstream_fault_has_its_code(stack: Stack, behaviour: Any, code: st
     assert stack.events(job_id)[-1]["error"] == job["error"]
     assert job["result"] is None
     assert job["artifacts"] == []
+
+
+def test_half_a_character_in_the_text_does_not_keep_a_job_from_ending(stack: Stack) -> None:
+    """JSON can say half of a surrogate pair and UTF-8 cannot: the text is kept with a mark in its place."""
+
+    def behave(exchange: Exchange) -> None:
+        say(exchange, [{"content": "half \ud83d"}], 0.0)
+        exchange.line({"error": "boom"})
+        exchange.end()
+
+    stack.upstream.next(behave)
+    job_id = stack.submit(max_attempts=1)
+    assert stack.settled(job_id)["error"]["code"] == "upstream_error"
+    assert stack.ask("GET", f"/jobs/{job_id}/artifacts/partial").raw == b"half ?"
 
 
 def test_foremans_keys_stay_here_and_all_others_go_upstream(stack: Stack) -> None:
