@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from foreman import logs
 from foreman.api.representation import document
 from foreman.domain.job import Artifact, Job
-from foreman.domain.lifecycle import State
+from foreman.domain.lifecycle import TERMINAL
 from foreman.errors import ArtifactStoreUnavailable
 from foreman.store.artifacts import Artifacts
 from foreman.store.events import Events
@@ -42,7 +42,7 @@ class JobView:
             StoreUnavailable: it cannot be read now.
         """
         job = self.jobs.get(job_id)
-        artifacts = self.artifacts.of(job_id) if job.state is State.DONE else ()
+        artifacts = self.artifacts.of(job_id) if job.state in TERMINAL else ()
         return document(
             job,
             queue_position=self.jobs.position(job),

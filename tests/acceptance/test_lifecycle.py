@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from tests.acceptance.stack import Stack, eventually
 from tests.receiver import fail_first
 from tests.upstream import Exchange, reply, say
-from tests.upstream_faults import after, error_line, held, reset, status
+from tests.upstream_faults import after, error_line, hang, held, reset, status
 
 FORWARD = ["queued", "loading", "working", "done"]
 
@@ -137,7 +137,7 @@ def test_only_the_events_asked_for_are_sent(stack: Stack) -> None:
     ids=["rejected", "model-not-found", "error", "error-line", "truncated"],
 )
 def test_each_upstream_fault_has_its_code(stack: Stack, behaviour: Any, code: str, retryable: bool) -> None:  # noqa: FBT001 (a table's column)
-    """The last attempt's fault is the job's error, in GET and in the failed event."""
+    """The last attempt's fault is the job's error, in GET and in the failed event; what text there was is listed."""
     stack.upstream.next(behaviour)
     job_id = stack.submit(max_attempts=1)
     job = stack.settled(job_id)
@@ -146,7 +146,54 @@ def test_each_upstream_fault_has_its_code(stack: Stack, behaviour: Any, code: st
     assert job["error"]["retryable"] is retryable
     assert stack.events(job_id)[-1]["error"] == job["error"]
     assert job["result"] is None
-    assert job["artifacts"] == []
+    assert [artifact["name"] for artifact in job["artifacts"]] == (["partial"] if code == "truncated" else [])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "limit", "code", "partial"),
+    [
+        (after(100_000, hang, 0.02), {"exec_timeout_s": 1}, "exec_timeout", True),
+        (after(2, hang), {"stall_timeout_s": 1}, "stalled", True),
+        (hang, {"stall_timeout_s": 0.2}, "stalled", False),
+    ],
+    ids=["exec", "stall", "never a byte"],
+)
+def test_each_deadline_of_the_real_call_has_its_code(
+    stack: Stack, behaviour: Any, limit: dict[str, float], code: str, *, partial: bool
+) -> None:
+    """A call that takes too long, one that falls silent and one that never speaks are told apart."""
+    stack.upstream.next(behaviour)
+    job = stack.settled(stack.submit(max_attempts=1, **limit))
+    assert (job["state"], job["error"]["code"]) == ("failed", code)
+    assert [artifact["name"] for artifact in job["artifacts"]] == (["partial"] if partial else [])
+
+
+def test_a_model_that_does_not_load_in_time_fails_its_job(stack: Stack) -> None:
+    """The code is ``load_timeout``, and ``working`` was never announced."""
+    stack.upstream.next_load(hang)
+    job_id = stack.submit(max_attempts=1, load_timeout_s=0.5)
+    assert stack.settled(job_id)["error"]["code"] == "load_timeout"
+    assert states(stack.events(job_id)) == ["queued", "loading", "failed"]
+
+
+def test_a_job_that_cannot_start_in_time_fails_in_the_queue(stack: Stack) -> None:
+    """The code is ``start_deadline``, the one before it runs on, and the upstream never hears of it."""
+    gate = threading.Event()
+    stack.upstream.next(held(gate))
+    running = stack.submit()
+    stack.until(running, "working")
+    job_id = stack.submit(model="late", start_deadline_s=0.5)
+    assert stack.settled(job_id)["error"]["code"] == "start_deadline"
+    gate.set()
+    assert stack.settled(running)["state"] == "done"
+    assert states(stack.events(job_id)) == ["queued", "failed"]
+    assert all(call.body.get("model") != "late" for call in stack.upstream.calls)
+
+
+def test_a_prompt_that_takes_longer_than_the_stall_timeout_is_waited_for(stack: Stack) -> None:
+    """Ollama sends nothing until it has read the prompt: no silence of an upstream that has stalled."""
+    stack.upstream.next(reply("late", delay_s=2))
+    assert stack.settled(stack.submit(max_attempts=1, stall_timeout_s=1))["state"] == "done"
 
 
 def test_half_a_character_in_the_text_does_not_keep_a_job_from_ending(stack: Stack) -> None:
