@@ -55,7 +55,7 @@ _FAULTS: tuple[tuple[str, Fault], ...] = (
     ("sends what is not its protocol", fault.unreadable("")),
     ("generates more than 64 MiB", fault.too_large(0)),
     ("does not load the model within `load_timeout_s`", fault.load_timeout(0)),
-    ("sends no byte for `stall_timeout_s`", fault.stalled(0)),
+    ("sends no byte for `stall_timeout_s`, or four times that before its first text", fault.stalled(0)),
     ("does not finish within `exec_timeout_s`", fault.exec_timeout(0)),
 )
 

@@ -11,6 +11,10 @@ from foreman.domain.lifecycle import Cause
 
 #: Characters of the upstream's own words that are passed on: an error, not a document.
 MAX_QUOTE_CHARS = 500
+#: How many times ``stall_timeout_s`` an upstream may be silent before its answer's first text: Ollama sends no byte
+#: until it has read the prompt. With the default of 300 s that is twenty minutes, in which a machine that reads a mere
+#: 110 tokens per second gets through a context of 128 Ki; one that hangs holds its slot no longer than that.
+FIRST_TEXT_PATIENCE = 4
 #: Seconds: the longest wait an upstream may ask for. The same hour is granted to a webhook receiver.
 MAX_RETRY_AFTER_S = 3600
 

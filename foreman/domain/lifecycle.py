@@ -40,7 +40,7 @@ class Cause(StrEnum):
     LOAD_TIMEOUT = "load_timeout"
     #: The real call took longer than ``exec_timeout_s``.
     EXEC_TIMEOUT = "exec_timeout"
-    #: The upstream sent no byte for ``stall_timeout_s``.
+    #: The upstream sent no byte for ``stall_timeout_s``; before the first text, for four times that.
     STALLED = "stalled"
     #: The upstream could not be connected to, or dropped the connection.
     UPSTREAM_UNREACHABLE = "upstream_unreachable"

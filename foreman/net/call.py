@@ -22,7 +22,7 @@ from foreman import __version__
 from foreman.clock import monotonic
 from foreman.domain import fault
 from foreman.domain.completion import Assembly, Completion
-from foreman.domain.fault import Aborted, Fault
+from foreman.domain.fault import FIRST_TEXT_PATIENCE, Aborted, Fault
 from foreman.net.dial import dial
 from foreman.net.lines import READ_B, lines
 from foreman.net.origin import Origin
@@ -50,29 +50,46 @@ OnText: TypeAlias = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """The longest wait for the next byte, and what a longer one is."""
+
+    limit_s: float
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long one exchange may take; ``deadline`` is monotonic, ``silence_s`` the longest wait for the next byte."""
+    """How long one exchange may take: until ``deadline``, which is monotonic, and how long it may be silent."""
 
     deadline: float
-    silence_s: float
     overdue: Fault
-    silent: Fault
+    #: Until the first text of the answer, and from there on.
+    first: Silence
+    further: Silence
 
 
 def chat_bounds(exec_timeout_s: float, stall_timeout_s: float) -> Bounds:
-    """The bounds of a chat that begins now; the first byte is waited for no longer than any other."""
+    """The bounds of a chat that begins now: while the upstream reads the prompt it may be silent for longer."""
     return Bounds(
         deadline=monotonic() + exec_timeout_s,
-        silence_s=stall_timeout_s,
         overdue=fault.exec_timeout(exec_timeout_s),
-        silent=fault.stalled(stall_timeout_s),
+        first=_stall(stall_timeout_s * FIRST_TEXT_PATIENCE),
+        further=_stall(stall_timeout_s),
     )
 
 
 def load_bounds(timeout_s: float) -> Bounds:
     """The bounds of a load that begins now: it may be silent as long as it may last."""
-    late = fault.load_timeout(timeout_s)
-    return Bounds(monotonic() + timeout_s, timeout_s, late, late)
+    return _until_late(timeout_s, fault.load_timeout(timeout_s))
+
+
+def _stall(limit_s: float) -> Silence:
+    return Silence(limit_s, fault.stalled(limit_s))
+
+
+def _until_late(timeout_s: float, late: Fault) -> Bounds:
+    silence = Silence(timeout_s, late)
+    return Bounds(monotonic() + timeout_s, late, silence, silence)
 
 
 class Wording(Protocol):
@@ -109,6 +126,8 @@ class Call(ABC):
         self._http = HTTPConnection(origin.host, origin.port)
         self._sock: socket.socket
         self._response: HTTPResponse | None = None
+        #: How long the exchange in progress may be silent now.
+        self._silence: Silence
         self._assembly = Assembly(COMPLETION_LIMIT_B)
         # Guards the two below: an abort must find the watch of whatever is blocked, or stop it from being entered.
         self._lock = threading.Lock()
@@ -128,8 +147,9 @@ class Call(ABC):
     ) -> Completion | Fault | Aborted:
         """Send ``payload``, a native chat without ``stream``, and read the answer to its end.
 
-        Bounded by ``exec_timeout_s`` in all, and by ``stall_timeout_s`` for each wait for the next byte, the first one
-        included. ``on_text`` is called in this thread with each line of Ollama's form, decoded, and must not raise.
+        Bounded by ``exec_timeout_s`` in all, and by ``stall_timeout_s`` for each wait for the next byte; until the
+        answer's first text, by ``FIRST_TEXT_PATIENCE`` times that. ``on_text`` is called in this thread with each line
+        of Ollama's form, decoded, and must not raise.
         """
 
     @abstractmethod
@@ -189,11 +209,20 @@ class Call(ABC):
                 native = fault.unreadable("a line without an end") if line is None else wording.take(line)
                 if (problem := self._assemble(native, assembly, on_text)) is not None:
                     return problem
+                if native and self._silence is not bounds.further:
+                    self._hush(bounds.further)
                 if assembly.done:
                     return assembly.finish()
             return self._assemble(wording.end(), assembly, on_text) or assembly.finish()
 
         return self._exchange("POST", path, body, bounds, read)
+
+    def _hush(self, silence: Silence) -> None:
+        """From now on this exchange may be silent for so long."""
+        self._silence = silence
+        # The answer may have come whole, and its socket been closed for that.
+        with suppress(OSError):
+            self._sock.settimeout(silence.limit_s)
 
     def _assemble(self, native: Sequence[bytes] | Fault, assembly: Assembly, on_text: OnText | None) -> Fault | None:
         if isinstance(native, Fault):
@@ -211,8 +240,7 @@ class Call(ABC):
 
     def _answers(self, path: str, timeout_s: float) -> Fault | None:
         """Whether ``GET path`` is answered with 200 within ``timeout_s``; ``None`` when it is."""
-        late = fault.not_connected(f"did not answer within {timeout_s:g} s")
-        bounds = Bounds(monotonic() + timeout_s, timeout_s, late, late)
+        bounds = _until_late(timeout_s, fault.not_connected(f"did not answer within {timeout_s:g} s"))
 
         def read(response: HTTPResponse) -> Fault | None:
             return None if response.status == OK else self._refusal(response, bounds)
@@ -238,7 +266,9 @@ class Call(ABC):
                 self._response = self._send(method, path, body, bounds)
                 outcome = read(self._response)
         except _BROKEN as error:
-            outcome = _class_of(error, bounds, streaming=self._response is not None and self._response.tell() > 0)
+            outcome = _class_of(
+                error, self._silence, streaming=self._response is not None and self._response.tell() > 0
+            )
         if not isinstance(outcome, Fault):
             return outcome
         if self._aborted.is_set():
@@ -247,7 +277,8 @@ class Call(ABC):
         return bounds.overdue if watch is not None and watch.fired else outcome
 
     def _send(self, method: str, path: str, body: bytes | None, bounds: Bounds) -> HTTPResponse:
-        self._http.timeout = bounds.silence_s
+        self._silence = bounds.first
+        self._http.timeout = bounds.first.limit_s
         # A server may refuse a body without reading all of it; what it said is then there to be read.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._http.request(
@@ -309,11 +340,11 @@ class Call(ABC):
                     self._watch = outer
 
 
-def _class_of(error: Exception, bounds: Bounds, *, streaming: bool) -> Fault:
+def _class_of(error: Exception, silence: Silence, *, streaming: bool) -> Fault:
     """The fault that an exception of the sockets, of ``http.client`` or of urllib3 stands for."""
     match error:
         case TimeoutError() | ReadTimeoutError():
-            return bounds.silent
+            return silence.fault
         case OSError() | ProtocolError() | SSLError() | http.client.IncompleteRead():
             return fault.dropped(streaming=streaming)
         case _:

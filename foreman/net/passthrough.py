@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from urllib3 import HTTPResponse
@@ -15,7 +17,7 @@ from urllib3.exceptions import HTTPError
 from foreman import __version__
 from foreman.clock import monotonic
 from foreman.domain import fault
-from foreman.domain.fault import Fault
+from foreman.domain.fault import FIRST_TEXT_PATIENCE, Fault
 from foreman.net.dial import dial
 from foreman.net.lines import READ_B
 from foreman.net.origin import Origin
@@ -29,7 +31,8 @@ _BROKEN = (OSError, http.client.HTTPException, HTTPError)
 class Passthrough:
     """One model server, for requests that are no jobs. Any number of threads may use it.
 
-    An answer may take ``total_s`` seconds in all, and ``silence_s`` without a byte.
+    An answer may take ``total_s`` seconds in all, and ``silence_s`` without a byte; before its first piece,
+    ``FIRST_TEXT_PATIENCE`` times that.
     """
 
     origin: Origin
@@ -51,7 +54,9 @@ class Passage:
 
     def __init__(self, way: Passthrough) -> None:
         self._way = way
-        self._http = HTTPConnection(way.origin.host, way.origin.port, timeout=way.silence_s)
+        self._patience_s = way.silence_s * FIRST_TEXT_PATIENCE
+        self._http = HTTPConnection(way.origin.host, way.origin.port, timeout=self._patience_s)
+        self._sock: socket.socket
         self._response: HTTPResponse
         # Guards the two below: a cut must find the connection there is, or keep it from being used.
         self._lock = threading.Lock()
@@ -64,7 +69,7 @@ class Passage:
         sock = dial(way.origin, way.tls, monotonic() + way.connect_timeout_s, way.watchdog.watch)
         if isinstance(sock, Fault):
             return sock
-        self._http.sock = sock
+        self._http.sock = self._sock = sock
         with self._lock:
             self._watch = watch = way.watchdog.watch(sock, monotonic() + way.total_s)
             if self._cut:
@@ -76,7 +81,7 @@ class Passage:
             )
             self._response = self._http.getresponse()
         except TimeoutError:
-            return fault.stalled(way.silence_s)
+            return fault.stalled(self._patience_s)
         except _BROKEN:
             return fault.exec_timeout(way.total_s) if watch.fired else fault.dropped(streaming=False)
         return None
@@ -99,6 +104,9 @@ class Passage:
         """
         try:
             while piece := self._response.read1(READ_B, decode_content=False):
+                # The answer may have come whole, and its socket been closed for that.
+                with suppress(OSError):
+                    self._sock.settimeout(self._way.silence_s)
                 yield piece
         except _BROKEN as error:
             raise ConnectionResetError from error

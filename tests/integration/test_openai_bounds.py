@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from foreman.domain import fault
 from foreman.domain.completion import Completion
-from foreman.domain.fault import Aborted
+from foreman.domain.fault import FIRST_TEXT_PATIENCE, Aborted
 from foreman.domain.lifecycle import Cause
 from foreman.net.upstream import Call, make_upstream
 from tests import upstream_faults as faults
@@ -71,9 +72,15 @@ def test_a_silent_upstream_is_stalled_and_a_comment_is_not_silence(server: FakeO
         exchange.end()
 
     server.next(commenting, after([delta("a")], faults.hang))
-    assert isinstance(chat(call, stall_timeout_s=0.4), Completion)
+    assert isinstance(chat(call, stall_timeout_s=0.1), Completion)
     with connected(server.url) as other:
-        assert fault_of(chat(other, stall_timeout_s=0.2)) == (Cause.STALLED, True, True)
+        assert chat(other, stall_timeout_s=0.2) == fault.stalled(0.2)
+
+
+def test_a_role_without_text_is_not_the_end_of_a_long_prompt(server: FakeOpenAI, call: Call) -> None:
+    """Some servers say who will speak and then read the prompt: patience lasts until there is text."""
+    server.next(after([{"role": "assistant", "content": ""}], faults.hang))
+    assert chat(call, stall_timeout_s=0.1) == fault.stalled(0.1 * FIRST_TEXT_PATIENCE)
 
 
 def test_an_answer_that_is_done_is_not_held_up_by_what_follows(server: FakeOpenAI, call: Call) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 import time
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from foreman.domain import fault
 from foreman.domain.completion import Completion
-from foreman.domain.fault import Aborted, Fault
+from foreman.domain.fault import FIRST_TEXT_PATIENCE, Aborted, Fault
 from foreman.domain.lifecycle import Cause
 from foreman.net import call as client
 from foreman.net.upstream import Call, Upstream
@@ -57,15 +59,58 @@ def test_a_chat_ends_at_its_deadline_whatever_the_server_does(ollama: FakeOllama
     assert time.monotonic() - started < 0.4 + SLACK_S
 
 
-@pytest.mark.parametrize(
-    "behaviour", [faults.hang, faults.after(3, faults.hang, delay_s=0.1)], ids=["at once", "later"]
-)
-def test_a_silent_upstream_is_stalled(ollama: FakeOllama, call: Call, behaviour: Any) -> None:
-    """The clock starts with the request and again with every byte: a slow start and slow tokens are no stall."""
-    ollama.next(behaviour)
+def test_an_upstream_that_falls_silent_is_stalled(ollama: FakeOllama, call: Call) -> None:
+    """After the first text the clock starts again with every byte, and allows the timeout itself and no more."""
+    ollama.next(faults.after(3, faults.hang, delay_s=0.1))
     started = time.monotonic()
-    assert fault_of(chat(call, stall_timeout_s=0.2)) == (Cause.STALLED, True, True)
-    assert time.monotonic() - started < 0.2 + 0.3 + SLACK_S
+    stalled = chat(call, stall_timeout_s=2)
+    assert fault_of(stalled) == (Cause.STALLED, True, True)
+    assert stalled == fault.stalled(2)
+    assert 2 < time.monotonic() - started < 2 * FIRST_TEXT_PATIENCE
+
+
+def test_an_upstream_that_never_says_anything_is_stalled(ollama: FakeOllama, call: Call) -> None:
+    """The patience with a long prompt ends as well, and the message says how long it was."""
+    ollama.next(faults.hang)
+    started = time.monotonic()
+    assert chat(call, stall_timeout_s=0.1) == fault.stalled(0.1 * FIRST_TEXT_PATIENCE)
+    took_s = time.monotonic() - started
+    assert 0.1 * FIRST_TEXT_PATIENCE <= took_s < 0.1 * FIRST_TEXT_PATIENCE + SLACK_S
+
+
+@pytest.mark.parametrize("head_first", [False, True], ids=["nothing", "the head"])
+def test_a_long_prompt_is_no_stall(ollama: FakeOllama, call: Call, *, head_first: bool) -> None:
+    """A silence of twice the timeout before the first text, with or without a head before it, is waited out."""
+
+    def behave(exchange: Any) -> None:
+        if head_first:
+            exchange.begin()
+        exchange.pause(2.0)
+        if not head_first:
+            exchange.begin()
+        exchange.line(exchange.part({"content": "a"}, done=True))
+        exchange.end()
+
+    ollama.next(behave)
+    assert isinstance(chat(call, stall_timeout_s=1), Completion)
+
+
+def test_the_patience_with_a_prompt_ends_with_the_call(ollama: FakeOllama, call: Call) -> None:
+    """The deadline of the whole call comes first where it is shorter."""
+    ollama.next(faults.hang)
+    assert fault_of(chat(call, exec_timeout_s=0.3, stall_timeout_s=0.2)) == (Cause.EXEC_TIMEOUT, False, True)
+
+
+def test_an_answer_that_came_whole_is_read_from_a_closed_connection(ollama: FakeOllama, call: Call) -> None:
+    """A server that says everything at once and hangs up leaves no socket whose patience could be shortened."""
+
+    def behave(exchange: Any) -> None:
+        lines = [exchange.part({"content": "a"}), exchange.part({}, done=True)]
+        exchange.answer(200, b"".join(json.dumps(line).encode() + b"\n" for line in lines), {"Connection": "close"})
+        exchange.close()
+
+    ollama.next(behave)
+    assert isinstance(chat(call), Completion)
 
 
 def test_slow_tokens_are_no_stall(ollama: FakeOllama, call: Call) -> None:
