@@ -233,7 +233,7 @@ def _read(given: _Given) -> Value | SettingInvalid:
     text = given.value if given.source is Source.ENV and isinstance(given.value, str) else None
     value = kind.check(given.value) if text is None else kind.parse(text)
     if isinstance(value, Refused):
-        return SettingInvalid(given.name, f"must be {value.right}{_shown(given)} ({given.origin})")
+        return SettingInvalid(given.name + value.at, f"must be {value.right}{_shown(given)} ({given.origin})")
     return value
 
 

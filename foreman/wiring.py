@@ -6,6 +6,7 @@ Everything is made once per process, when first asked for, so that a process pay
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,11 +15,12 @@ from foreman import __version__, logs
 from foreman import settings as settings_module
 from foreman.domain.address import Policy
 from foreman.domain.delivery import Schedule
+from foreman.domain.endpoint import Endpoint
 from foreman.domain.event import parse_secrets
 from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.errors import SettingInvalid
 from foreman.net.passthrough import Passthrough
-from foreman.net.upstream import Upstream, make_upstream
+from foreman.net.upstream import Kind, Upstream, make_upstream
 from foreman.net.webhooks import WebhookSender
 from foreman.queue.announcer import Announcer
 from foreman.queue.broker import WakingRedisBroker, make_broker
@@ -50,9 +52,6 @@ if TYPE_CHECKING:
 
 #: Set when this process is asked to stop: running jobs have ``workers.shutdown_grace_s`` from then on.
 stopping = threading.Event()
-
-#: The name of the one upstream that ``upstream.url`` names.
-UPSTREAM = "default"
 
 #: How long a sender's lease outlives the deadline of its try, milliseconds: time to record what came of it.
 SENDING_MARGIN_MS = 5_000
@@ -148,35 +147,44 @@ def migrate() -> list[str]:
     return schema.migrate()
 
 
-@cache
-def upstream() -> Upstream:
-    """The model server.
+def endpoints() -> tuple[Endpoint, ...]:
+    """The upstreams that the settings name, one at least.
 
     Raises:
-        SettingInvalid: ``upstream.url`` is empty, and only ``foreman up`` brings a model of its own.
+        SettingInvalid: they name none, and only ``foreman up`` brings a model of its own.
     """
-    conf = settings().upstream
-    if not conf.url:
+    found = settings().upstream.endpoints
+    if not found:
         raise SettingInvalid(
-            "upstream.url", "is empty: set FOREMAN_UPSTREAM_URL, or let `foreman up` start the bundled model"
+            "upstream.url",
+            "is empty: set FOREMAN_UPSTREAM_URL (or _SERVERS), or let `foreman up` start the bundled model",
         )
-    return make_upstream(
-        "openai" if conf.kind == "openai" else "ollama", conf.url, conf.connect_timeout_s, conf.api_key
-    )
+    return found
+
+
+@cache
+def upstreams() -> Mapping[str, Upstream]:
+    """The model servers by name, in the order of the settings.
+
+    Raises:
+        SettingInvalid: there is none, or one of them cannot be used.
+    """
+    return {each.name: _upstream(each) for each in endpoints()}
 
 
 @cache
 def passthrough() -> Passthrough:
-    """The model server, for requests that are no jobs.
+    """The first model server, for requests that are no jobs.
 
     Raises:
-        SettingInvalid: as ``upstream``.
+        SettingInvalid: as ``upstreams``.
     """
     conf = settings()
+    first = endpoints()[0]
     return Passthrough(
-        upstream().origin,
+        upstreams()[first.name].origin,
         conf.upstream.connect_timeout_s,
-        openai=conf.upstream.kind == "openai",
+        openai=first.kind == "openai",
         total_s=conf.jobs.exec_timeout_s,
         silence_s=conf.jobs.stall_timeout_s,
     )
@@ -224,7 +232,17 @@ def configure_logs(process: str) -> None:
 def _claims(outbox: Outbox) -> Claims:
     conf = settings()
     schedule = SchedulePolicy(round(conf.schedule.max_wait_s * 1000), conf.schedule.max_streak)
-    return Claims(outbox, (Slots(UPSTREAM, conf.upstream.slots),), schedule, round(conf.jobs.lease_s * 1000))
+    slots = tuple(Slots(each.name, each.slots, each.models) for each in conf.upstream.endpoints)
+    return Claims(outbox, slots, schedule, round(conf.jobs.lease_s * 1000))
+
+
+def _upstream(endpoint: Endpoint) -> Upstream:
+    kind: Kind = "openai" if endpoint.kind == "openai" else "ollama"
+    try:
+        return make_upstream(kind, endpoint.url, settings().upstream.connect_timeout_s, endpoint.api_key)
+    except SettingInvalid as error:
+        # It speaks of the one upstream that it knows.
+        raise SettingInvalid(error.name.replace("upstream", endpoint.setting, 1), error.detail) from error
 
 
 def _submitter() -> Submitter:
@@ -235,7 +253,7 @@ def _runner() -> Runner:
     conf = settings().jobs
     leases = LeaseKeeper(stores().claims, conf.lease_s, stopping, settings().workers.shutdown_grace_s)
     retry = RetryPolicy(conf.retry_delay_s, conf.retry_delay_max_s, conf.retry_jitter, conf.max_attempts)
-    return Runner(stores().claims, {UPSTREAM: upstream()}, leases, announcer(), retry)
+    return Runner(stores().claims, upstreams(), leases, announcer(), retry)
 
 
 def _persister() -> Persister:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import falcon
@@ -11,6 +13,7 @@ from foreman.api.app import Parts, make_app
 from foreman.api.readiness import CHECK_TIMEOUT_S
 from foreman.domain.job import Limits
 from foreman.errors import ArtifactStoreUnavailable, StoreUnavailable
+from foreman.net.upstream import Upstream
 from foreman.queue.probe import answers
 
 
@@ -69,8 +72,21 @@ def _redis() -> str | None:
 
 
 def _upstream() -> str | None:
-    fault = wiring.upstream().probe(CHECK_TIMEOUT_S)
-    return None if fault is None else "does not answer; jobs are accepted, and wait for it"
+    upstreams = wiring.upstreams().values()
+    if _any_answers(upstreams):
+        return None
+    who, it = ("does not answer", "it") if len(upstreams) == 1 else (f"none of the {len(upstreams)} answers", "one")
+    return f"{who}; jobs are accepted, and wait for {it}"
+
+
+def _any_answers(upstreams: Collection[Upstream]) -> bool:
+    """All are asked at once, so that one without an answer does not use up the time of the others."""
+    pool = ThreadPoolExecutor(len(upstreams), thread_name_prefix="check-upstream")
+    try:
+        asked = [pool.submit(each.probe, CHECK_TIMEOUT_S) for each in upstreams]
+        return any(each.result() is None for each in as_completed(asked))
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _artifacts() -> str | None:

@@ -101,7 +101,7 @@ def _bundle(settings: Settings) -> _Bundle:
     host, _, port = settings.web.bind.rpartition(":")
     # First, since it may be refused at once, and the model may take minutes to come.
     web = _listen(host.strip("[]"), int(port))
-    if settings.upstream.url:
+    if settings.upstream.endpoints:
         return _Bundle(web, None, has_valkey=not settings.redis.url)
     try:
         file = model.find(settings.data_dir) or model.fetch(settings.data_dir, partial(click.echo, err=True))
@@ -208,11 +208,15 @@ def _url(sock: socket.socket) -> str:
 
 
 def _announce(settings: Settings, bundle: _Bundle) -> None:
-    parts = urlsplit(settings.upstream.url)
-    # Less the user and password it may have.
-    named = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    upstream = f"bundled {model.NAME} (llama.cpp)" if bundle.model is not None else named
+    named = [_shown(each.url) for each in settings.upstream.endpoints]
+    upstream = f"bundled {model.NAME} (llama.cpp)" if bundle.model is not None else ", ".join(named)
     click.echo(f"foreman is listening on {_url(bundle.web)}")
     click.echo(f"  upstream: {upstream}")
     click.echo(f"  data:     {settings.data_dir}")
     click.echo("  Ctrl-C stops it")
+
+
+def _shown(url: str) -> str:
+    """``url`` less the user and password that it may have."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -7,6 +7,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from foreman.domain import setting
+from foreman.domain.endpoint import DEFAULT, Endpoint
+from foreman.domain.servers import API_KEY, KIND, SLOTS, Servers
 from foreman.domain.setting import Choice, Flag, Kind, Number, Numbers, Text, Texts, Value, Whole
 
 #: Seconds: the longest a job may be kept, contract section 1.
@@ -74,13 +76,20 @@ class Redis:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """``[upstream]``: the language model server."""
+    """``[upstream]``: the language model server, or all of them."""
 
     url: str = _key("", _HTTP_URL, secret=True)
-    kind: str = _key("ollama", Choice(("ollama", "openai")))
-    api_key: str = _key("", Text("a key on one line"), secret=True)
-    slots: int = _key(1, Whole(1, 1024))
+    kind: str = _key("ollama", KIND)
+    api_key: str = _key("", API_KEY, secret=True)
+    slots: int = _key(1, SLOTS)
+    servers: tuple[Endpoint, ...] = _key((), Servers(), secret=True)
     connect_timeout_s: float = _key(5.0, _TIMEOUT)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Every upstream there is: the one of ``url`` first, if it is set, under the name ``default``."""
+        single = Endpoint(DEFAULT, self.url, self.kind, self.slots, (), self.api_key)
+        return (single, *self.servers) if self.url else self.servers
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from ipaddress import ip_address, ip_network
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
-Value = str | int | float | bool | tuple[str, ...] | tuple[float, ...]
+from foreman.domain.endpoint import Endpoint, written
+
+Value = str | int | float | bool | tuple[str, ...] | tuple[float, ...] | tuple[Endpoint, ...]
 
 #: At most 18 digits: Python refuses to read a number of thousands of them, with an error of its own.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -23,9 +25,10 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The value cannot be used; ``right`` completes the sentence "must be …"."""
+    """The value cannot be used; ``right`` completes the sentence "must be …", ``at`` is the place within the value."""
 
     right: str
+    at: str = ""
 
 
 class Kind(Protocol):
@@ -174,7 +177,9 @@ class Numbers:
 def plain(value: Value) -> str:
     """``value`` as the environment would hold it: what ``parse`` reads back as the same value."""
     if isinstance(value, tuple):
-        return ",".join(plain(item) for item in value)
+        endpoints = [item for item in value if isinstance(item, Endpoint)]
+        texts = (plain(item) for item in value if not isinstance(item, Endpoint))
+        return written(endpoints) if endpoints else ",".join(texts)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

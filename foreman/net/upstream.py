@@ -86,5 +86,5 @@ def _keyed(origin: Origin, api_key: str) -> Origin:
     if not _API_KEY.fullmatch(api_key):
         raise SettingInvalid("upstream.api_key", "must be printable ASCII without spaces")
     if "Authorization" in origin.headers:
-        raise SettingInvalid("upstream.api_key", "cannot be used along with a password in upstream.url")
+        raise SettingInvalid("upstream.api_key", "cannot be used along with a password in the URL")
     return replace(origin, headers=origin.headers | {"Authorization": f"Bearer {api_key}"})

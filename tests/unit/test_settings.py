@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from foreman.domain.endpoint import Endpoint
 from foreman.domain.section import Data, Jobs, Web, Webhook
 from foreman.errors import SettingInvalid
 from foreman.settings import Settings, SettingsInvalid, Source, child_environ, conf_path, load, to_environ
@@ -348,3 +349,66 @@ def test_settings_made_by_hand_have_the_defaults() -> None:
 def test_configuration_files_are_found_in_a_source_tree() -> None:
     """The same call finds them inside an installed package."""
     assert conf_path("foreman.toml").is_file()
+
+
+SERVERS = (
+    '[{"name": "gpu-1", "url": "http://user:hunter2@10.0.0.5:11434"}, {"name": "gpu-2", "url": "https://b/v1", %s}]'
+)
+
+
+def test_several_upstreams_are_read_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
+    """A JSON array there, an array of tables here, and the same settings of both."""
+    environ = {"FOREMAN_UPSTREAM_SERVERS": SERVERS % '"kind": "OpenAI", "slots": 4, "models": ["q*"], "api_key": "k"'}
+    config = _file(
+        tmp_path,
+        '[[upstream.servers]]\nname = "gpu-1"\nurl = "http://user:hunter2@10.0.0.5:11434"\n'
+        '[[upstream.servers]]\nname = "gpu-2"\nurl = "https://b/v1"\nkind = "openai"\nslots = 4\nmodels = ["q*"]\n'
+        'api_key = "k"\n',
+    )
+    settings = load(HOME | environ)
+    assert settings.upstream.endpoints == (
+        Endpoint("gpu-1", "http://user:hunter2@10.0.0.5:11434"),
+        Endpoint("gpu-2", "https://b/v1", "openai", 4, ("q*",), "k"),
+    )
+    assert load(HOME, config) == settings == load(to_environ(settings))
+    assert "hunter2" not in repr(settings.upstream.endpoints)
+
+
+def test_the_url_of_the_one_upstream_is_one_server_more() -> None:
+    """Whoever adds a second server changes nothing about the first; and one alone needs no list."""
+    one = {"FOREMAN_UPSTREAM_URL": "http://a:1", "FOREMAN_UPSTREAM_SLOTS": "3", "FOREMAN_UPSTREAM_API_KEY": "k"}
+    first = Endpoint("default", "http://a:1", slots=3, api_key="k")
+    assert load(HOME).upstream.endpoints == ()
+    assert load(HOME | one).upstream.endpoints == (first,)
+    both = load(HOME | one | {"FOREMAN_UPSTREAM_SERVERS": SERVERS % '"slots": 2'})
+    assert [each.name for each in both.upstream.endpoints] == ["default", "gpu-1", "gpu-2"]
+    assert both.upstream.endpoints[0] == first
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("http://a:1", "upstream.servers: must be a list of servers, such as ["),
+        ('{"name": "a"}', "upstream.servers: must be a list of servers, such as ["),
+        ("[" * 9999, "upstream.servers: must be a list of servers, such as ["),
+        ('["http://a:1"]', "upstream.servers[0]: must be a table with name, url, and "),
+        ('[{"name": "a"}]', "upstream.servers[0].url: must be an http or https URL "),
+        ('[{"url": "http://a:1"}]', "upstream.servers[0].name: must be 1 to 64 of a-z, 0-9 and -, "),
+        ('[{"name": "default", "url": "http://a:1"}]', "upstream.servers[0].name: must be 1 to 64 of "),
+        ('[{"name": "GPU", "url": "http://a:1"}]', "upstream.servers[0].name: must be 1 to 64 of "),
+        (SERVERS % '"slots": "2"', "upstream.servers[1].slots: must be a whole number from 1 to 1024 ("),
+        (SERVERS % '"slots": 0', "upstream.servers[1].slots: must be a whole number from 1 to 1024 ("),
+        (SERVERS % '"kind": "x"', "upstream.servers[1].kind: must be one of ollama, openai ("),
+        (SERVERS % '"models": "m"', "upstream.servers[1].models: must be a list of names of models"),
+        (SERVERS % '"models": [""]', "upstream.servers[1].models: must be a list of names of models"),
+        (SERVERS % '"slot": 1', "upstream.servers[1].slot: must be one of the keys name, url, kind, slots, models, "),
+        (SERVERS % '"name": "gpu-1"', "upstream.servers[1].name: must be a name that no other server has ("),
+        (SERVERS % '"api_key": "hunter2\\n"', "upstream.servers[1].api_key: must be a key on one line"),
+    ],
+)
+def test_a_mistake_in_a_server_is_told_by_its_place(text: str, line: str) -> None:
+    """The number of the server and the key, and never its URL or key."""
+    told = _refusal({"FOREMAN_UPSTREAM_SERVERS": text})
+    assert told.startswith(line)
+    assert told.endswith("(FOREMAN_UPSTREAM_SERVERS)")
+    assert "hunter2" not in told
