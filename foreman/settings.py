@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from foreman.domain import setting
+from foreman.domain.address import Listener
 from foreman.domain.section import (
     Artifacts,
     Data,
@@ -101,9 +102,27 @@ class Settings:
         """What URLs in answers and webhooks begin with; no slash at its end."""
         return (self.web.public_url or f"http://{self.web.bind}").rstrip("/")
 
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Where foreman and what it uses listen, as far as the settings say: no webhook may go there."""
+        upstreams = (each.url for each in self.upstream.endpoints)
+        urls = (f"//{self.web.bind}", self.redis.url, self.database.url, *upstreams)
+        return tuple(found for url in urls if (found := _listener(url)) is not None)
+
     def source(self, name: str) -> Source:
         """Where the value of ``section.key`` came from."""
         return self.sources.get(name, Source.DEFAULT)
+
+
+#: By scheme, where a URL names none.
+_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379, "postgres": 5432, "postgresql": 5432}
+
+
+def _listener(url: str) -> Listener | None:
+    """The host and port of a checked URL; ``None`` for a file, a Unix socket, or no URL."""
+    parts = urlsplit(url)
+    port = parts.port or _PORTS.get(parts.scheme)
+    return Listener(parts.hostname.removesuffix("."), port) if parts.hostname and port else None
 
 
 #: ``section`` → ``key`` → how it is read.

@@ -200,8 +200,13 @@ def watcher() -> Watcher:
 @cache
 def policy() -> Policy:
     """Which webhook URLs and addresses may be called."""
-    conf = settings().webhook
-    return Policy(allow_http=conf.allow_http, allowed_nets=conf.networks)
+    conf = settings()
+    return Policy(
+        allow_http=conf.webhook.allow_http,
+        allowed_nets=conf.webhook.networks,
+        allowed_hosts=conf.webhook.hosts,
+        own=conf.listeners,
+    )
 
 
 @cache

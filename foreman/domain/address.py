@@ -1,18 +1,41 @@
 """Which webhook URLs may be called: judged from the text at submit, and from each address a name resolves to.
 
-``ipaddress.is_global`` is no such judge: of 48 addresses that must not be called it passed 20 on Python 3.11, and its
-answers change between releases. The tables here are explicit, and what they do not open stays shut.
+What is shut in every mode is in ``address_space.py``. An operator's settings open some of the rest, and what foreman
+itself listens on and uses is shut again: whoever may submit a job shall not speak to those through foreman.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from foreman.domain.address_space import (
+    METADATA_NAMES,
+    PRIVATE_SUFFIXES,
+    SHUT,
+    Address,
+    Network,
+    carried,
+    is_public,
+    within,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where a process listens: foreman's own, or one that it uses, such as its Redis."""
+
+    #: A name, or an address without brackets, in lower case; ``0.0.0.0`` and ``::`` are every address of this machine.
+    host: str
+    port: int
+
+    @property
+    def address(self) -> Address | None:
+        """``host`` if it is an address; ``None`` if it is a name."""
+        return _parsed(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +44,25 @@ class Policy:
 
     allow_http: bool = False
     allowed_nets: tuple[Network, ...] = ()
+    #: Names, or ``*.`` and what a name must end in, lower case: these may be private names with private addresses.
+    allowed_hosts: tuple[str, ...] = ()
+    #: Shut whatever is opened.
+    own: tuple[Listener, ...] = ()
 
     def names(self, ip: Address) -> bool:
         """Whether the operator named a network that holds ``ip``."""
-        return _within(ip, self.allowed_nets)
+        return within(ip, self.allowed_nets)
+
+    def trusts(self, name: str) -> bool:
+        """Whether the operator named the host ``name``, or a ``*.`` above it, and so whatever it resolves to."""
+        return any(
+            name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
+            for pattern in self.allowed_hosts
+        )
+
+    def own_at(self, port: int) -> tuple[Listener, ...]:
+        """The listeners on ``port``, wherever they are."""
+        return tuple(each for each in self.own if each.port == port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +96,8 @@ class Refusal:
     """Why a URL or address may not be called.
 
     ``code`` is stable: ``length``, ``characters``, ``syntax``, ``scheme``, ``userinfo``, ``port``, ``host``,
-    ``private_name`` or ``address_not_public``. ``detail`` says what would be right and never holds an address that was
-    found: what a name resolves to inside a network is nothing to tell a submitter.
+    ``private_name``, ``address_not_public`` or ``own_address``. ``detail`` says what would be right and never holds an
+    address that was found: what a name resolves to inside a network is nothing to tell a submitter.
     """
 
     code: str
@@ -89,112 +127,11 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 #: RFC 1035 section 2.3.4, in characters without the trailing dot.
 _MAX_NAME_CHARS = 253
 
-#: Names of cloud metadata services (EC2, GCE, Azure, Tencent, Equinix, IBM, Rancher): shut in every mode, before DNS.
-_METADATA_NAMES = frozenset(
-    {
-        "metadata",
-        "metadata.google.internal",
-        "metadata.goog",
-        "metadata.azure.internal",
-        "metadata.tencentyun.com",
-        "metadata.platformequinix.com",
-        "metadata.packet.net",
-        "api.metadata.cloud.ibm.com",
-        "instance-data",
-        "instance-data.ec2.internal",
-        "rancher-metadata",
-    }
-)
-
-#: Names that mean this machine or a private network wherever they are looked up: RFC 6761, 6762 and 8375, ICANN's
-#: ``internal`` (2024), Kubernetes' ``svc``, and what home and office routers hand out.
-_PRIVATE_SUFFIXES = (
-    "localhost",
-    "localdomain",
-    "local",
-    "internal",
-    "intranet",
-    "private",
-    "corp",
-    "home",
-    "home.arpa",
-    "lan",
-    "svc",
-)
-
-
-def _nets(*texts: str) -> tuple[Network, ...]:
-    return tuple(ip_network(text) for text in texts)
-
-
-#: Shut in every mode, whatever the operator names: link-local, cloud metadata, and what no receiver can listen on.
-SHUT: tuple[Network, ...] = _nets(
-    "0.0.0.0/8",  # RFC 791 "this network": Linux connects 0.0.0.0 to loopback
-    "169.254.0.0/16",  # RFC 3927 link-local: metadata of AWS, GCP, Azure, ECS and EKS credentials
-    "168.63.129.16/32",  # Azure's host, inside public space
-    "100.100.100.200/32",  # Alibaba Cloud metadata
-    "192.0.0.192/32",  # Oracle Cloud Classic metadata
-    "224.0.0.0/4",  # RFC 1112 multicast
-    "255.255.255.255/32",  # RFC 919 broadcast
-    "::/128",  # RFC 4291 unspecified: connects to loopback
-    "fe80::/10",  # RFC 4291 link-local
-    "fec0::/10",  # RFC 3879 site-local, which some stacks still treat as link-local
-    "ff00::/8",  # RFC 4291 multicast
-    "fd00:ec2::/32",  # AWS metadata (::254), EKS credentials (::23), DNS and time
-    "fd20:ce::254/128",  # GCP metadata
-    "fd00:42::42/128",  # Scaleway metadata
-    "fd00:a9fe:a9fe::1/128",  # Akamai (Linode) metadata
-    "fd00:c1::a9fe:a9fe/128",  # Oracle Cloud metadata
-)
-
-#: IPv4 that is not public: IANA IPv4 Special-Purpose Address Registry, https://www.iana.org/assignments/
-#: iana-ipv4-special-registry, less what ``SHUT`` holds. Anycast relays and sinks marked "globally reachable" are here
-#: too: nobody's receiver listens there.
-_NOT_PUBLIC_V4: tuple[Network, ...] = _nets(
-    "10.0.0.0/8",  # RFC 1918 private
-    "100.64.0.0/10",  # RFC 6598 shared by a provider's customers
-    "127.0.0.0/8",  # RFC 1122 loopback
-    "172.16.0.0/12",  # RFC 1918 private
-    "192.0.0.0/24",  # RFC 6890 protocol assignments
-    "192.0.2.0/24",  # RFC 5737 documentation
-    "192.31.196.0/24",  # RFC 7535 AS112 sink
-    "192.52.193.0/24",  # RFC 7450 multicast tunnel relay
-    "192.88.99.0/24",  # RFC 7526 deprecated 6to4 relay
-    "192.168.0.0/16",  # RFC 1918 private
-    "192.175.48.0/24",  # RFC 7534 AS112 sink
-    "198.18.0.0/15",  # RFC 2544 benchmarks
-    "198.51.100.0/24",  # RFC 5737 documentation
-    "203.0.113.0/24",  # RFC 5737 documentation
-    "240.0.0.0/4",  # RFC 1112 reserved
-)
-
-#: The only IPv6 space IANA allocates to the public Internet, https://www.iana.org/assignments/ipv6-address-space.
-_PUBLIC_V6 = IPv6Network("2000::/3")
-
-#: What of it is not public: IANA IPv6 Special-Purpose Address Registry, https://www.iana.org/assignments/
-#: iana-ipv6-special-registry.
-_NOT_PUBLIC_V6: tuple[Network, ...] = _nets(
-    "2001::/23",  # RFC 2928 protocol assignments: Teredo, benchmarks, ORCHID, AS112, drone remote ID
-    "2001:db8::/32",  # RFC 3849 documentation
-    "2002::/16",  # RFC 3056 6to4: an IPv4 address in disguise
-    "2620:4f:8000::/48",  # RFC 7534 AS112 sink
-    "3ffe::/16",  # RFC 5156 the former 6bone
-    "3fff::/20",  # RFC 9637 documentation
-)
-
-#: IPv6 that carries an IPv4 address, and how far up its lowest bit lies: whoever opens the block must have opened
-#: that address too.
-_CARRIERS: tuple[tuple[IPv6Network, int], ...] = (
-    (IPv6Network("::ffff:0:0/96"), 0),  # RFC 4291 IPv4-mapped
-    (IPv6Network("::ffff:0:0:0/96"), 0),  # RFC 2765 IPv4-translated
-    (IPv6Network("64:ff9b::/96"), 0),  # RFC 6052 NAT64
-    (IPv6Network("64:ff9b:1::/48"), 0),  # RFC 8215 local NAT64, as with a /96 prefix
-    (IPv6Network("2002::/16"), 80),  # RFC 3056 6to4
-)
-
 _NOT_PUBLIC = Refusal(
-    "address_not_public", "must be reached at a public address, or at one within webhook.allowed_nets"
+    "address_not_public",
+    "must be reached at a public address, or at one that webhook.allowed_nets or allowed_hosts opens",
 )
+_OWN = Refusal("own_address", "must not lead back to foreman, or to what it uses")
 _LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
@@ -218,6 +155,8 @@ def judge_url(text: str, policy: Policy) -> Target | Refusal:
     if isinstance(judged, Refusal):
         return judged
     name, address = judged
+    if leads_home(name, (address,) if address else loopback_of(name, policy) or (), policy.own_at(port)):
+        return _OWN
     return Target(scheme, name, port, _request_target(path, query), address)
 
 
@@ -231,14 +170,17 @@ def origin_of(url: str) -> str:
     return Target(parts[0], host.lower().removesuffix(".").strip("[]"), port, "/", None).origin
 
 
-def judge_address(ip: Address, policy: Policy) -> Refusal | None:
-    """Whether a connection to ``ip`` may be made: ``None`` if so. One refused address refuses the whole name."""
-    if _within(ip, SHUT):
+def judge_address(ip: Address, policy: Policy, *, trusted: bool = False) -> Refusal | None:
+    """Whether a connection to ``ip`` may be made: ``None`` if so. One refused address refuses the whole name.
+
+    ``trusted``: it was found under a name that ``policy.trusts``.
+    """
+    if within(ip, SHUT):
         return _NOT_PUBLIC
-    if policy.names(ip):
-        carried = _carried(ip)
-        return None if carried is None else judge_address(carried, policy)
-    return None if _is_public(ip) else _NOT_PUBLIC
+    if trusted or policy.names(ip):
+        inner = carried(ip)
+        return None if inner is None else judge_address(inner, policy, trusted=trusted)
+    return None if is_public(ip) else _NOT_PUBLIC
 
 
 def loopback_of(name: str, policy: Policy) -> tuple[Address, ...] | None:
@@ -249,7 +191,29 @@ def loopback_of(name: str, policy: Policy) -> tuple[Address, ...] | None:
     """
     if not _is_below(name, "localhost"):
         return None
-    return tuple(ip for ip in _LOOPBACK if policy.names(ip))
+    return tuple(ip for ip in _LOOPBACK if policy.trusts(name) or policy.names(ip))
+
+
+def leads_home(name: str, ips: Iterable[Address], own: tuple[Listener, ...]) -> bool:
+    """Whether ``name``, known to have the addresses ``ips``, is one of the listeners ``own``, as far as text tells.
+
+    A listener that is called by a name of its own, or at another address of this machine, is for a resolver to find.
+    """
+    hosts = {each.host for each in own}
+    return name in hosts or any(
+        same_machine(ip, each.address) for ip in ips for each in own if each.address is not None
+    )
+
+
+def same_machine(one: Address, other: Address) -> bool:
+    """Whether both are one address, or both lead to this machine: loopback has 16 million addresses of one meaning."""
+    one, other = carried(one) or one, carried(other) or other
+    return one == other or (is_here(one) and is_here(other))
+
+
+def is_here(ip: Address) -> bool:
+    """Whether ``ip`` leads to this machine whichever machine that is: loopback, and the address that is none."""
+    return ip.is_loopback or ip.is_unspecified
 
 
 def _take_apart(text: str) -> tuple[str, str, str, str] | Refusal:
@@ -294,11 +258,14 @@ def _judge_host(host: str, policy: Policy) -> tuple[str, Address | None] | Refus
 
 
 def _judge_name(name: str, policy: Policy) -> Refusal | None:
-    if name in _METADATA_NAMES:
+    if name in METADATA_NAMES:
         return Refusal("private_name", "must not name a cloud metadata service")
-    is_private = "." not in name or any(_is_below(name, suffix) for suffix in _PRIVATE_SUFFIXES)
+    if policy.trusts(name):
+        return None
+    is_private = "." not in name or any(_is_below(name, suffix) for suffix in PRIVATE_SUFFIXES)
     if (is_private and not policy.allowed_nets) or loopback_of(name, policy) == ():
-        return Refusal("private_name", "must have a public host name, unless webhook.allowed_nets opens a private one")
+        opened = "unless webhook.allowed_nets or allowed_hosts opens a private one"
+        return Refusal("private_name", f"must have a public host name, {opened}")
     return None
 
 
@@ -316,26 +283,15 @@ def _request_target(path: str, query: str) -> str:
     return quote((path or "/") + query, safe="/?:@!$&'()*+,;=-._~%")
 
 
-def _within(ip: Address, nets: tuple[Network, ...]) -> bool:
-    return any(ip.version == net.version and ip in net for net in nets)
-
-
-def _is_public(ip: Address) -> bool:
-    if isinstance(ip, IPv4Address):
-        return not _within(ip, _NOT_PUBLIC_V4)
-    return ip in _PUBLIC_V6 and not _within(ip, _NOT_PUBLIC_V6)
-
-
-def _carried(ip: Address) -> IPv4Address | None:
-    if isinstance(ip, IPv6Address):
-        for net, shift in _CARRIERS:
-            if ip in net:
-                return IPv4Address(int(ip) >> shift & 0xFFFF_FFFF)
-    return None
-
-
 def _is_below(name: str, suffix: str) -> bool:
     return name == suffix or name.endswith(f".{suffix}")
+
+
+def _parsed(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def parse_address(text: str) -> Address:

@@ -34,6 +34,8 @@ _ARTIFACTS_URL = Text(
 )
 _NETWORKS = Texts("a list of CIDR blocks, such as 10.0.0.0/8, with no bit set behind the prefix", setting.is_network)
 
+_HOSTS = Texts("a list of host names, such as hooks.example.com, or *.example.com for all below it", setting.is_host)
+
 
 def _key(default: Value, kind: Kind, *, secret: bool = False) -> Any:  # noqa: ANN401 - typed by the field it stands in
     """A setting; a ``secret`` one, such as a URL that may hold a password, is in no ``repr`` and in no error."""
@@ -132,6 +134,7 @@ class Webhook:
     secret: str = _key("", Text("a secret on one line"), secret=True)
     allow_http: bool = _key(default=False, kind=Flag())
     allowed_nets: tuple[str, ...] = _key((), _NETWORKS)
+    allowed_hosts: tuple[str, ...] = _key((), _HOSTS)
     retry_delays_s: tuple[float, ...] = _key(
         (1.0, 2.0, 4.0, 8.0, 16.0, 60.0, 300.0, 1800.0, 7200.0, 21_600.0), Numbers(Number(0, _WEEK_S))
     )
@@ -144,6 +147,11 @@ class Webhook:
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """``allowed_nets``, parsed."""
         return tuple(ip_network(net) for net in self.allowed_nets)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """``allowed_hosts`` as names are compared."""
+        return tuple(host.lower().removesuffix(".") for host in self.allowed_hosts)
 
 
 @dataclass(frozen=True, slots=True)

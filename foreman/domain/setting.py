@@ -17,6 +17,10 @@ Value = str | int | float | bool | tuple[str, ...] | tuple[float, ...] | tuple[E
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9._-]{1,253}")
+#: RFC 1123 section 2.1, and ``_``, which container networks use in names.
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+#: RFC 1035 section 2.3.4, in characters without the trailing dot.
+_MAX_NAME_CHARS = 253
 _PORT = re.compile(r"[0-9]{1,5}")
 _PORTS = range(1, 65536)
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -204,6 +208,13 @@ def is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_host(text: str) -> bool:
+    """A host name, or ``*.`` and one, which means every name below it; no address, and not every name there is."""
+    name = text.removeprefix("*.").removesuffix(".")
+    labels = name.split(".")
+    return len(name) <= _MAX_NAME_CHARS and not labels[-1].isdigit() and all(_LABEL.fullmatch(each) for each in labels)
 
 
 def is_http_url(text: str) -> bool:

@@ -12,7 +12,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from foreman.clock import monotonic
-from foreman.domain.address import Address, Policy, Target, judge_address, loopback_of, parse_address
+from foreman.domain.address import (
+    Listener,
+    Policy,
+    Target,
+    is_here,
+    judge_address,
+    leads_home,
+    loopback_of,
+    parse_address,
+    same_machine,
+)
+from foreman.domain.address_space import Address, is_public
 from foreman.domain.delivery import TryError
 
 #: As ``socket.getaddrinfo``: ``(family, kind, protocol, canonical name, sockaddr)`` for each address.
@@ -38,10 +49,15 @@ def resolve(
     if known is not None:
         found: Sequence[Place] | None = [_place(ip, target.port) for ip in known]
     else:
-        found = _look_up(target, deadline, getaddrinfo)
+        found = _look_up(target.host, target.port, deadline, getaddrinfo)
     if not found:
         return TryError.DNS if known is None else TryError.ADDRESS_REFUSED
-    if any(judge_address(parse_address(place.sockaddr[0]), policy) for place in found):
+    ips = [_address(place) for place in found]
+    trusted = policy.trusts(target.host)
+    if any(judge_address(ip, policy, trusted=trusted) for ip in ips):
+        return TryError.ADDRESS_REFUSED
+    own = policy.own_at(target.port)
+    if own and _leads_home(target.host, ips, own, deadline, getaddrinfo):
         return TryError.ADDRESS_REFUSED
     return tuple(found)
 
@@ -63,13 +79,50 @@ def _place(ip: Address, port: int) -> Place:
     return Place(socket.AF_INET if ip.version == 4 else socket.AF_INET6, (str(ip), port))  # noqa: PLR2004  IPv4, IPv6
 
 
-def _look_up(target: Target, deadline: float, getaddrinfo: Resolver) -> Sequence[Place] | None:
+def _address(place: Place) -> Address:
+    return parse_address(place.sockaddr[0])
+
+
+def _leads_home(
+    name: str, ips: Sequence[Address], own: tuple[Listener, ...], deadline: float, getaddrinfo: Resolver
+) -> bool:
+    """Whether one of ``ips`` is where one of the listeners ``own``, of the same port, listens.
+
+    A listener's name is looked up only for a private address: what is public, anybody may speak to without foreman, and
+    would here cost every webhook to port 443 a second look-up.
+    """
+    if leads_home(name, ips, own):
+        return True
+    theirs = [each.address for each in own if each.address is not None]
+    if not all(is_public(ip) for ip in ips):
+        for each in own:
+            found = None if each.address else _look_up(each.host, each.port, deadline, getaddrinfo)
+            theirs += [_address(place) for place in found or ()]
+    return any(same_machine(ip, their) for ip in ips for their in theirs) or (
+        any(_is_this_machine(their) for their in theirs) and any(_is_this_machine(ip) for ip in ips)
+    )
+
+
+def _is_this_machine(ip: Address) -> bool:
+    """Whether ``ip`` is an address of this machine: only to such a one can a socket be bound. Nothing is sent."""
+    if is_here(ip):
+        return True
+    place = _place(ip, 0)
+    try:
+        with socket.socket(place.family, socket.SOCK_DGRAM) as sock:
+            sock.bind(place.sockaddr)
+    except OSError:
+        return False
+    return True
+
+
+def _look_up(host: str, port: int, deadline: float, getaddrinfo: Resolver) -> Sequence[Place] | None:
     """``None`` for a name that does not resolve, or not in time."""
     answer: queue.SimpleQueue[Sequence[Place] | None] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            found = getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+            found = getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             answer.put(None)
         else:

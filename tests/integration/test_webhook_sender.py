@@ -1,24 +1,21 @@
 from __future__ import annotations
 
-import errno
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
 from ipaddress import ip_network
 from time import monotonic
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foreman.domain.address import Policy, Target, judge_url
+from foreman.domain.address import Policy
 from foreman.domain.delivery import EXCERPT_LIMIT_B, Attempt, TryError
-from foreman.net.guard import resolve
 from foreman.net.webhooks import WebhookSender
 from tests.hostile import Behaviour, HostilePeer, drips, floods, is_silent, resets, says
 from tests.receiver import Receiver, always, client_tls
+from tests.resolver import resolver
 
 LOOPBACK = Policy(allow_http=True, allowed_nets=(ip_network("127.0.0.0/8"),))
 #: Seconds one try may take in these tests, and how much later than that it may end.
@@ -30,27 +27,6 @@ GRACE_S = 0.5
 def sender() -> WebhookSender:
     """Allowed to call loopback, trusting the receivers' certificate."""
     return WebhookSender(LOOPBACK, TIMEOUT_S, tls=client_tls())
-
-
-def resolver(*ips: str) -> Any:
-    """A resolver that knows one answer, and how often it was asked."""
-
-    class Resolver:
-        asked = 0
-
-        def __call__(self, _host: str, port: int, **_: Any) -> Sequence[tuple[Any, ...]]:
-            self.asked += 1
-            families = [socket.AF_INET6 if ":" in ip else socket.AF_INET for ip in ips]
-            return [(family, socket.SOCK_STREAM, 6, "", (ip, port)) for family, ip in zip(families, ips, strict=True)]
-
-    return Resolver()
-
-
-def target(url: str, policy: Policy = LOOPBACK) -> Target:
-    """A URL that is acceptable as text."""
-    judged = judge_url(url, policy)
-    assert isinstance(judged, Target)
-    return judged
 
 
 def send_within_bounds(sender: WebhookSender, url: str, body: bytes = b"{}") -> Attempt:
@@ -232,76 +208,6 @@ def test_an_unknown_certificate_is_refused() -> None:
     with Receiver(tls=True) as receiver:
         assert WebhookSender(LOOPBACK, TIMEOUT_S).send(receiver.url, {}, b"{}").error == TryError.TLS
         assert receiver.requests == []
-
-
-@pytest.mark.parametrize("ips", [("127.0.0.1",), ("93.184.215.14", "127.0.0.1"), ("169.254.169.254",), ("::1",)])
-def test_a_name_with_one_bad_address_is_never_connected_to(ips: tuple[str, ...]) -> None:
-    """One refused address among several refuses the name, since the next answer may lead there."""
-    with Receiver() as receiver:
-        sender = WebhookSender(Policy(allow_http=True), TIMEOUT_S, getaddrinfo=resolver(*ips))
-        attempt = send_within_bounds(sender, f"http://hooks.example.com:{receiver.port}/")
-        assert attempt.error == TryError.ADDRESS_REFUSED
-        assert receiver.requests == []
-
-
-def test_a_url_that_policy_no_longer_allows_is_not_called() -> None:
-    """A job submitted under other settings does not keep a door open."""
-    with Receiver() as receiver:
-        assert WebhookSender(Policy(), TIMEOUT_S).send(receiver.url, {}, b"{}").error == TryError.ADDRESS_REFUSED
-        assert receiver.requests == []
-
-
-def test_a_name_is_resolved_once_for_a_try() -> None:
-    """The address that was judged is the one connected to: no second look-up could answer differently."""
-    names = resolver("127.0.0.1")
-    with Receiver() as receiver:
-        sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=names)
-        assert sender.send(f"http://hooks.example.com:{receiver.port}/", {}, b"{}").status == 200
-    assert names.asked == 1
-
-
-def test_localhost_is_loopback_without_a_resolver() -> None:
-    """``localhost`` works where loopback is opened, whatever a hosts file adds to it."""
-    with Receiver() as receiver:
-        sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=resolver("93.184.215.14"))
-        assert sender.send(f"http://localhost:{receiver.port}/", {}, b"{}").status == 200
-
-
-def test_a_dead_address_does_not_hide_a_live_one() -> None:
-    """A name with several addresses is reached at the next when the first refuses."""
-    with Receiver() as receiver:
-        sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=resolver("127.0.0.2", "127.0.0.1"))
-        assert send_within_bounds(sender, f"http://hooks.example.com:{receiver.port}/").status == 200
-
-
-def test_a_name_that_does_not_resolve_is_an_outcome() -> None:
-    """A failed look-up is a failed try like any other."""
-
-    def fails(*_args: Any, **_kwargs: Any) -> Sequence[tuple[Any, ...]]:
-        raise socket.gaierror(socket.EAI_NONAME, "unknown")
-
-    sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=fails)
-    assert send_within_bounds(sender, "http://hooks.example.com/").error == TryError.DNS
-
-
-def test_a_slow_resolver_cannot_hold_the_sender() -> None:
-    """A look-up that blocks for ever ends the try at its deadline."""
-    over = threading.Event()
-
-    def hangs(*_args: Any, **_kwargs: Any) -> Sequence[tuple[Any, ...]]:
-        over.wait()
-        raise OSError(errno.EIO, "too late")
-
-    sender = WebhookSender(LOOPBACK, TIMEOUT_S, getaddrinfo=hangs)
-    assert send_within_bounds(sender, "http://hooks.example.com/").error == TryError.DNS
-    over.set()
-
-
-def test_every_address_is_kept_in_the_resolvers_order() -> None:
-    """The system's order of preference (RFC 6724) decides which is tried first."""
-    places = resolve(target("https://h.example.com/"), Policy(), monotonic() + 1, resolver("2606:4700::1", "1.1.1.1"))
-    assert not isinstance(places, TryError)
-    assert [place.sockaddr for place in places] == [("2606:4700::1", 443), ("1.1.1.1", 443)]
 
 
 def test_the_default_context_checks_names() -> None:

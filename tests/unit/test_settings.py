@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from foreman.domain.address import Listener
 from foreman.domain.endpoint import Endpoint
 from foreman.domain.section import Data, Jobs, Web, Webhook
 from foreman.errors import SettingInvalid
@@ -65,6 +66,7 @@ def test_every_kind_of_value_is_read_from_the_environment() -> None:
         | {
             "FOREMAN_WEBHOOK_ALLOW_HTTP": "True",
             "FOREMAN_WEBHOOK_ALLOWED_NETS": "127.0.0.0/8, ::1/128",
+            "FOREMAN_WEBHOOK_ALLOWED_HOSTS": "Receiver, *.Example.internal.",
             "FOREMAN_WEBHOOK_RETRY_DELAYS_S": "0.1,0.2, 1e1",
             "FOREMAN_JOBS_TTL_S": "0",
             "FOREMAN_LOG_LEVEL": "DEBUG",
@@ -72,6 +74,7 @@ def test_every_kind_of_value_is_read_from_the_environment() -> None:
     )
     assert settings.webhook.allow_http is True
     assert settings.webhook.networks == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    assert settings.webhook.hosts == ("receiver", "*.example.internal")
     assert settings.webhook.retry_delays_s == (0.1, 0.2, 10.0)
     assert settings.jobs.ttl_s == 0
     assert settings.log.level == "debug"
@@ -217,6 +220,10 @@ def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
         ("[webhook]\nallow_http = 1\n", "webhook.allow_http: must be true or false, not 1 ({path})"),
         ("[webhook]\nretry_delays_s = []\n", "webhook.retry_delays_s: must be a list of one or more numbers "),
         ("[webhook]\nallowed_nets = '10.0.0.0/8'\n", "webhook.allowed_nets: must be a list of CIDR blocks"),
+        ("[webhook]\nallowed_hosts = ['*']\n", "webhook.allowed_hosts: must be a list of host names"),
+        ("[webhook]\nallowed_hosts = ['10.0.0.1']\n", "webhook.allowed_hosts: must be a list of host names"),
+        ("[webhook]\nallowed_hosts = ['https://a.b']\n", "webhook.allowed_hosts: must be a list of host names"),
+        ("[webhook]\nallowed_hosts = ['a.*.b']\n", "webhook.allowed_hosts: must be a list of host names"),
         ("[webhook]\nsecret = 7\n", "webhook.secret: must be a secret on one line ({path})"),
         ("[web\n", "config: {path} is not TOML: "),
     ],
@@ -314,6 +321,29 @@ def test_a_data_directory_with_odd_characters_makes_sound_urls() -> None:
     settings = load(HOME | {"FOREMAN_DATA_DIR": "/data/a b?c%d"})
     assert settings.database_url == "sqlite:////data/a%20b%3Fc%25d/foreman.db"
     assert settings.artifacts_url == "file:///data/a%20b%3Fc%25d/artifacts"
+
+
+def test_settings_know_where_foreman_and_what_it_uses_listen() -> None:
+    """No webhook may go there; a file and a Unix socket are nowhere a webhook could go."""
+    settings = load(
+        HOME
+        | {
+            "FOREMAN_WEB_BIND": "[::1]:9000",
+            "FOREMAN_REDIS_URL": "rediss://user:pw@Redis.example.com./1",
+            "FOREMAN_DATABASE_URL": "postgresql://u:p@10.0.0.5/foreman",
+            "FOREMAN_UPSTREAM_URL": "https://llm.example.com/prefix",
+            "FOREMAN_UPSTREAM_SERVERS": '[{"name": "b", "url": "http://gpu-2:11434"}]',
+        }
+    )
+    assert settings.listeners == (
+        Listener("::1", 9000),
+        Listener("redis.example.com", 6379),
+        Listener("10.0.0.5", 5432),
+        Listener("llm.example.com", 443),
+        Listener("gpu-2", 11434),
+    )
+    local = load(HOME | {"FOREMAN_REDIS_URL": "unix:///run/valkey.sock", "FOREMAN_DATABASE_URL": "sqlite:////d/f.db"})
+    assert local.listeners == (Listener("127.0.0.1", 8420),)
 
 
 def test_a_child_process_reads_the_same_settings() -> None:
