@@ -9,6 +9,9 @@ from ulid import ULID
 
 from foreman.domain.job import Moment
 
+#: Characters of a ULID that hold its millisecond; the rest is chance.
+_ULID_TIME = 10
+
 
 def now() -> Moment:
     """The wall clock: milliseconds since the epoch. It may step; measure durations with ``monotonic``."""
@@ -28,9 +31,14 @@ def jitter(spread: float) -> float:
     return random.uniform(1 - spread, 1 + spread)  # noqa: S311 - spreads load, guards nothing
 
 
-def new_id() -> str:
-    """A ULID: 26 characters of upper-case Crockford base32 that sort by the millisecond they were made in.
+def new_id(at: Moment | None = None) -> str:
+    """A ULID: 26 characters of upper-case Crockford base32 that sort by the millisecond ``at``, by default this one.
 
-    Two made within one millisecond sort by chance. Format: github.com/ulid/spec.
+    Two of one millisecond sort by chance. Format: github.com/ulid/spec.
     """
-    return str(ULID())
+    return str(ULID.from_timestamp(now() if at is None else at))
+
+
+def first_id(at: Moment) -> str:
+    """What sorts before every id of the millisecond ``at`` or later, and behind every earlier one."""
+    return new_id(max(at, 0))[:_ULID_TIME]

@@ -27,7 +27,8 @@ class Submitter:
         Raises:
             IdempotencyConflict, QueueFull, StoreUnavailable: nothing was accepted.
         """
-        submitted = self.jobs.submit(request, job_id=clock.new_id(), key=key, now=clock.now())
+        now = clock.now()
+        submitted = self.jobs.submit(request, job_id=clock.new_id(now), key=key, now=now)
         if not submitted.replayed:
             self.announcer.messenger.send(messages.run(submitted.job.id))
             self.announcer.announce(submitted.job)

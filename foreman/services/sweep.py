@@ -25,6 +25,10 @@ GRACE_MS = 1000
 #: what is left over is found by the next sweep.
 BACKLOG = 200
 
+#: Batches of jobs that missed their start deadline which one sweep fails, of 200 each: a claim steps over those that
+#: are left, so no more may be left than come due in a moment, and a sweep must end before the next but one.
+LATE_ROUNDS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Sweeper:
@@ -39,8 +43,8 @@ class Sweeper:
 
     def sweep(self) -> int:
         """End what is overdue, take back lost claims and repeat what was not picked up; returns how many messages."""
-        self._late_starts()
         self._lost_workers()
+        self._late_starts()
         before = clock.now() - GRACE_MS
         found = [
             *(messages.persist(each) for each in self.artifacts.waiting(before, self._room(messages.PERSIST))),
@@ -66,6 +70,10 @@ class Sweeper:
         self.announcer.messenger.send_all(messages.run(job.id) for job in jobs if job.state not in TERMINAL)
 
     def _late_starts(self) -> None:
-        for job in self.endings.start_deadlines(clock.now()):
-            log.info("job failed", job_id=job.id, code="start_deadline", attempt=job.attempt)
-            self.announcer.announce(job)
+        for _ in range(LATE_ROUNDS):
+            late = self.endings.start_deadlines(clock.now())
+            for job in late:
+                log.info("job failed", job_id=job.id, code="start_deadline", attempt=job.attempt)
+                self.announcer.announce(job)
+            if not late:
+                return

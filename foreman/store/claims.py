@@ -149,8 +149,8 @@ class Claims:
                 return None
             if state is State.WORKING and row.state == State.QUEUED:
                 # There was nothing to load, so nothing was sent that could have begun it; it is announced all the same.
-                self.outbox.move(claim.job.id, State.LOADING, at, token=claim.token, start_by=None)
-            return self.outbox.move(claim.job.id, state, at, token=claim.token, start_by=None)
+                self.outbox.move(claim.job.id, State.LOADING, at, token=claim.token)
+            return self.outbox.move(claim.job.id, state, at, token=claim.token)
 
     def complete(self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment) -> Cause | None:
         """Commit what the run produced and give the slot back; the job stays ``working`` until it is stored.

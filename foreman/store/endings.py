@@ -14,7 +14,7 @@ from foreman.store.models import ArtifactRow, JobRow
 from foreman.store.outbox import Outbox
 from foreman.store.rows import error_columns, job_from_row
 
-#: Jobs failed by one call of ``start_deadlines``: a bounded transaction; the next sweep is seconds away.
+#: Jobs failed by one call of ``start_deadlines``: a bounded transaction, and whoever wants more calls again.
 BATCH = 200
 
 
@@ -52,9 +52,10 @@ class Endings:
             return job or job_from_row(row)
 
     def start_deadlines(self, now: Moment) -> Sequence[Job]:
-        """Fail the jobs that had to leave ``queued`` before ``now`` and have not, and return them."""
+        """Fail at most ``BATCH`` jobs that had to leave ``queued`` before ``now`` and have not, and return them."""
         with write():
-            late = (JobRow.start_by <= now) & (JobRow.state == State.QUEUED) & JobRow.lease_until.is_null()
+            # Only queued jobs have ``start_by``. To name the state as well would make SQLite walk all that are queued.
+            late = (JobRow.start_by <= now) & JobRow.lease_until.is_null()
             rows = list(locked(JobRow.select(JobRow.id, JobRow.start_deadline_s).where(late).limit(BATCH), skip=True))
             moved = [self._too_late(row, now) for row in rows]
             return [job for job in moved if job is not None]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, IntegrityError, fn
 
+from foreman.clock import first_id
 from foreman.domain.lifecycle import State
 from foreman.errors import IdempotencyConflict, JobGone, JobNotFound, QueueFull
 from foreman.store.database import read, write
@@ -149,7 +150,8 @@ class Jobs:
         if wanted.model is not None:
             query = query.where(JobRow.model == wanted.model)
         if wanted.created_after is not None:
-            query = query.where(JobRow.created_at > wanted.created_after)
+            # Ids are of the moment of submission: with their bound, a page ends where the older jobs begin.
+            query = query.where(JobRow.created_at > wanted.created_after, JobRow.id > first_id(wanted.created_after))
         if wanted.before is not None:
             query = query.where(JobRow.id < wanted.before)
         for key, value in wanted.metadata:

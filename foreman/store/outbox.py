@@ -45,7 +45,8 @@ class Outbox:
         Raises:
             StaleLease: the lease ``token`` is no longer the job's; nothing was written.
         """
-        changes = {"state": after, "version": JobRow.version + 1, ENTERED[after]: at, **columns}
+        # Every move leads out of ``queued``, so a start deadline is met or missed by it.
+        changes = {"state": after, "version": JobRow.version + 1, ENTERED[after]: at, "start_by": None, **columns}
         if after in TERMINAL:
             changes |= {"ready_at": None, "lease_until": None, "expires_at": at + _ttl_ms()}
         guard = (JobRow.id == job_id) & JobRow.state.in_(sorted(sources(after)))

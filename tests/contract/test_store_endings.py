@@ -8,7 +8,7 @@ from foreman.domain.job import Claim, Job, Limits
 from foreman.domain.lifecycle import TERMINAL, Cause, State
 from foreman.errors import JobNotFound, JobTerminal
 from foreman.store.endings import Endings
-from tests.stores import BOOM, LEASE_MS, T0, Stores, completion, new_id, quiet, request, together
+from tests.stores import BOOM, LEASE_MS, T0, Engine, Stores, completion, new_id, quiet, request, together
 
 
 @pytest.fixture
@@ -135,6 +135,17 @@ def test_a_job_that_starts_too_late_fails(stores: Stores, endings: Endings) -> N
     assert job.failure is not None
     assert job.failure.code is Cause.START_DEADLINE
     assert stores.statuses(job_id)[-1] == ("failed", "pending")
+
+
+def test_a_start_deadline_is_forgotten_once_it_cannot_be_missed(
+    engine: Engine, stores: Stores, endings: Endings
+) -> None:
+    """Whoever looks for jobs that are late finds none that has ended, however many of those there are."""
+    asked = replace(quiet(), limits=with_deadline(1))
+    endings.cancel(stores.submit(asked).id, Cause.CANCELLED, T0)
+    endings.start_deadlines(stores.submit(asked).created_at + 1000)
+    stores.working(asked)
+    assert engine.rows("SELECT DISTINCT start_by FROM jobs") == [(None,)]
 
 
 def test_a_job_that_started_in_time_may_take_as_long_as_it_likes(stores: Stores, endings: Endings) -> None:

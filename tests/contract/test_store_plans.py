@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
-import psycopg
 import pytest
 
 from foreman.domain.job import Priority
@@ -17,14 +14,12 @@ from foreman.store.jobs import Filter
 from foreman.store.models import ArtifactRow, AttemptRow, EventRow, JobRow, LabelRow, PayloadRow, TombstoneRow
 from foreman.store.rows import job_columns, label
 from tests.contract.conftest import ENGINES
+from tests.plans import analyze, plans, scans
 from tests.postgres import PostgresServer
 from tests.stores import ORIGIN, T0, URL, Engine, Stores, opened, quiet
 
 #: Enough for a scan to be the dearer plan on PostgreSQL.
 ROWS = 10_000
-
-#: Tables that grow with the number of jobs.
-GROWING = ("jobs", "events", "artifacts", "labels", "tombstones", "payloads", "attempts")
 
 #: Indexes over no more rows than are waiting for something.
 PARTIAL = ("jobs_queued", "jobs_leased", "events_pending", "events_dead")
@@ -42,13 +37,6 @@ def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         fill()
         analyze(engine)
         yield engine
-
-
-def analyze(engine: Engine) -> None:
-    """Let PostgreSQL know what is there, as its autovacuum would; nobody tells SQLite."""
-    if engine.kind == "postgresql":
-        with psycopg.connect(engine.url, autocommit=True) as other:
-            other.execute("VACUUM ANALYZE")
 
 
 def fill() -> None:
@@ -109,38 +97,6 @@ def _id(number: int) -> str:
     return f"01PLAN{number:020d}"
 
 
-class Undo(Exception):
-    """Nothing of this transaction is to last."""
-
-
-def plans(engine: Engine, call: Callable[[], Any]) -> list[str]:
-    """How the engine would run each statement of ``call``; what it changes is undone."""
-    found: list[str] = []
-    with suppress(Undo), database.write():
-        statements: list[tuple[str, Any]] = []
-        engine.database.query_hooks.append(lambda event: statements.append((event.sql, event.params)))
-        call()
-        engine.database.query_hooks.clear()
-        found += [plan(engine, sql, params) for sql, params in statements if re.match("SELECT|UPDATE|DELETE", sql)]
-        raise Undo
-    return found
-
-
-def plan(engine: Engine, sql: str, parameters: Any) -> str:
-    """A statement, and below it the steps in which the engine would run it."""
-    explain = "EXPLAIN QUERY PLAN " if engine.kind == "sqlite" else "EXPLAIN "
-    steps = engine.database.execute_sql(explain + sql, parameters).fetchall()
-    return "\n".join([sql, *(str(step[-1]) for step in steps)])
-
-
-def scans(plan: str) -> bool:
-    """Whether a plan reads a growing table from one end to the other; all of a small partial index is fine."""
-    steps = plan.splitlines()[1:]
-    small = re.compile(rf"INDEX ({'|'.join(PARTIAL)})\b")
-    whole = re.compile(rf"(Seq Scan on|SCAN) ({'|'.join(GROWING)}|t\d)\b")
-    return any(whole.search(step) and not small.search(step) for step in steps)
-
-
 CALLS: dict[str, Callable[[Stores], Any]] = {
     "claim": lambda stores: stores.claims.claim(T0 + ROWS),
     "ready": lambda stores: stores.claims.ready(T0 + ROWS, 2),
@@ -172,4 +128,4 @@ def test_no_call_scans_a_table_that_grows(crowded: Engine, name: str) -> None:
     stores = Stores(max_queue=ROWS)
     found = plans(crowded, lambda: CALLS[name](stores))
     assert found
-    assert [each for each in found if scans(each)] == []
+    assert [each for each in found if scans(each, PARTIAL)] == []

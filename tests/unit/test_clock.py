@@ -36,3 +36,10 @@ def test_monotonic_never_steps_back() -> None:
     """Deadlines are counted with it."""
     readings = [clock.monotonic() for _ in range(100)]
     assert readings == sorted(readings)
+
+
+def test_an_id_is_of_the_moment_that_it_is_made_for() -> None:
+    """All ids of one millisecond lie between that one's first and the next one's; before the epoch there are none."""
+    moment = 1_700_000_000_000
+    assert clock.first_id(moment) < clock.new_id(moment) < clock.first_id(moment + 1) < clock.new_id(moment + 1)
+    assert clock.first_id(-1) == clock.first_id(0) < clock.new_id(0)
