@@ -1,0 +1,128 @@
+"""Foreman's processes, several of most kinds, each started again at once when it dies, and ready to be harmed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.acceptance.stack import ROOT, Stack, procfile
+from tests.chaos.injection import FOLDER, Control
+from tests.chaos.judge import Evidence
+from tests.chaos.ledger import Ledger
+from tests.chaos.moods import Witness
+
+#: Every process of the suite: two of those that take work from each other.
+PROCESSES = ("web", "jobs", "jobs-2", "artifacts", "webhooks", "webhooks-2", "clock")
+
+#: Seconds between two looks for processes that have died.
+_LOOK_S = 0.02
+
+#: Short waits, so that what a dead process held comes back in seconds; patience without end, so that nothing is given
+#: up and all that is missing in the end was lost.
+_SETTINGS = {
+    "FOREMAN_UPSTREAM_SLOTS": "4",
+    "FOREMAN_JOBS_LEASE_S": "2",
+    "FOREMAN_JOBS_RETRY_DELAY_S": "0.1",
+    "FOREMAN_JOBS_RETRY_DELAY_MAX_S": "1",
+    "FOREMAN_JOBS_MAX_ATTEMPTS": "100",
+    "FOREMAN_JOBS_MAX_WORKER_LOSSES": "1000",
+    "FOREMAN_WEBHOOK_TIMEOUT_S": "1",
+    "FOREMAN_WEBHOOK_RETRY_DELAYS_S": ",".join(["0.2"] * 200),
+    "FOREMAN_WEBHOOK_NONTERMINAL_RETRIES": "200",
+    "FOREMAN_SWEEP_INTERVAL_S": "0.5",
+    # Some completions are larger than this and some are not.
+    "FOREMAN_ARTIFACTS_INLINE_LIMIT_B": "600",
+}
+
+
+class Fleet(Stack):
+    """The processes named, at work on ``database_url`` (None: SQLite); each that dies is started again."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        database_url: str | None = None,
+        processes: Sequence[str] = PROCESSES,
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "chaos" / "site")])
+        env = _SETTINGS | {"PYTHONPATH": path, FOLDER: str(directory / "chaos")} | (settings or {})
+        if database_url is not None:
+            env["FOREMAN_DATABASE_URL"] = database_url
+        super().__init__(directory, env, {name: _command(name) for name in processes})
+        self.control = Control(directory / "chaos")
+        self.ledger = Ledger(database_url or f"sqlite:///{directory}/data/foreman.db")
+        self.witness = Witness()
+        self.receiver.answer = self.witness
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+
+    def add(self, name: str) -> None:
+        """Start one more process."""
+        with self._lock:
+            self.commands[name] = _command(name)
+            self.start(name)
+
+    def remove(self, name: str) -> None:
+        """Kill a process and start it no more."""
+        with self._lock:
+            self.kill(name)
+            del self.processes[name]
+
+    def strike(self, name: str, number: signal.Signals = signal.SIGKILL) -> bool:
+        """Send a signal to a process and all that it started; False if it is dead already."""
+        with self._lock:
+            process = self.processes[name]
+            if process.poll() is not None:
+                return False
+            os.killpg(process.pid, number)
+            return True
+
+    def pids(self) -> list[int]:
+        """The processes that were started and live."""
+        with self._lock:
+            return [each.pid for each in self.processes.values() if each.poll() is None]
+
+    def evidence(self, acknowledged: Sequence[str]) -> Evidence:
+        """What is known of these jobs."""
+        wanted = frozenset(acknowledged)
+        return Evidence(
+            acknowledged=acknowledged,
+            jobs=[each for each in self.ledger.jobs() if each.job_id in wanted],
+            events=[each for each in self.ledger.events() if each.job_id in wanted],
+            tries=[each for each in self.ledger.tries() if each.job_id in wanted],
+            arrivals=[each for each in self.witness.arrivals if each.job_id in wanted],
+        )
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._keeper.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+        super().__exit__(kind, error, at)
+
+    def _keep(self) -> None:
+        while not self._over.wait(_LOOK_S):
+            with self._lock:
+                for name, process in self.processes.items():
+                    if process.poll() is not None:
+                        with suppress(ProcessLookupError):  # a web worker may outlive its master by a moment
+                            os.killpg(process.pid, signal.SIGKILL)
+                        self.start(name)
+
+
+def _command(name: str) -> list[str]:
+    """As the Procfile has it; a number tells one of a kind from another."""
+    return procfile()[name.partition("-")[0]]

@@ -1,0 +1,59 @@
+"""What the database says, read past foreman: by SQL, on a connection of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from tests.chaos.judge import EventEnd, JobEnd, Try
+
+_JOBS = "SELECT id, state, error_code, loading_at, working_at FROM jobs"
+_EVENTS = "SELECT job_id, sequence, state, status FROM events"
+_TRIES = "SELECT job_id, sequence, attempt, status FROM attempts"
+_OPEN = (
+    "SELECT (SELECT COUNT(*) FROM jobs WHERE state NOT IN ('done', 'failed')),"
+    " (SELECT COUNT(*) FROM events WHERE status = 'pending')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The database at a URL as ``database.url`` has it."""
+
+    url: str
+
+    def open(self) -> tuple[int, int]:
+        """Jobs that have not ended, and events that are pending."""
+        [(jobs, events)] = self._rows(_OPEN)
+        return int(jobs), int(events)
+
+    def jobs(self) -> Sequence[JobEnd]:
+        """Every job."""
+        return [_job_end(*row) for row in self._rows(_JOBS)]
+
+    def events(self) -> Sequence[EventEnd]:
+        """Every event."""
+        return [EventEnd(*row) for row in self._rows(_EVENTS)]
+
+    def tries(self) -> Sequence[Try]:
+        """Every try."""
+        return [Try(*row) for row in self._rows(_TRIES)]
+
+    def _rows(self, query: str) -> list[Any]:
+        if self.url.startswith("sqlite:"):
+            path = self.url.removeprefix("sqlite:///")
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+                return connection.execute(query).fetchall()
+        with psycopg.connect(self.url) as server:
+            return server.execute(query.encode()).fetchall()
+
+
+def _job_end(job_id: str, state: str, error_code: str | None, loading_at: int | None, working_at: int | None) -> JobEnd:
+    between = [name for name, at in (("loading", loading_at), ("working", working_at)) if at is not None]
+    ended = [state] if state in {"done", "failed"} else []
+    return JobEnd(job_id, state, error_code, ("queued", *between, *ended))
