@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from foreman.domain.address import Policy
 from foreman.domain.delivery import EXCERPT_LIMIT_B, Attempt, TryError
 from foreman.net.webhooks import WebhookSender
-from tests.hostile import Behaviour, HostilePeer, drips, floods, is_silent, resets, says
+from tests.hostile import CASES, HELLO, Behaviour, Case, HostilePeer, drips, is_silent, resets, says
 from tests.receiver import Receiver, always, client_tls
 from tests.resolver import resolver
 
@@ -97,51 +97,17 @@ def test_a_compressed_answer_is_not_unpacked(sender: WebhookSender) -> None:
         assert sender.send(receiver.url, {}, b"{}").excerpt == "not gzip at all"
 
 
-HELLO = b"HTTP/1.1 200 OK\r\n"
-
-#: name, behaviour, what the try comes to, bytes of the request's body
-HOSTILE: list[tuple[str, Behaviour, int | TryError, int]] = [
-    ("never answers", is_silent, TryError.TIMEOUT, 2),
-    ("never reads", is_silent, TryError.TIMEOUT, 20_000_000),
-    ("drips its headers", drips(HELLO, b"X: y\r\n"), TryError.TIMEOUT, 2),
-    ("drips one header", drips(HELLO + b"X: ", b"y"), TryError.TIMEOUT, 2),
-    ("drips its status", drips(b"HTTP/1.1 200 ", b"O"), TryError.TIMEOUT, 2),
-    ("drips interim answers", drips(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), TryError.TIMEOUT, 2),
-    ("drips its body", drips(HELLO + b"Content-Length: 100000\r\n\r\n", b"x"), 200, 2),
-    ("drips its chunks", drips(HELLO + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"), 200, 2),
-    ("drips a chunk's size", drips(HELLO + b"Transfer-Encoding: chunked\r\n\r\n", b"0"), 200, 2),
-    ("floods interim answers", floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), TryError.PROTOCOL, 2),
-    ("floods headers", floods(HELLO, b"X: y\r\n" * 1000), TryError.PROTOCOL, 2),
-    ("floods one header", floods(HELLO, b"X" * 100_000), TryError.PROTOCOL, 2),
-    ("floods its body", floods(HELLO + b"\r\n", b"x" * 100_000), 200, 2),
-    ("floods trailers", floods(HELLO + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 1000), 200, 2),
-    ("resets", resets, TryError.RESET, 2),
-    ("hangs up", says(b""), TryError.RESET, 2),
-    ("hangs up in its status", says(b"HTTP/1.1 20"), TryError.RESET, 2),
-    ("hangs up in its headers", says(HELLO + b"Content-"), TryError.RESET, 2),
-    ("hangs up after its headers' first", says(HELLO + b"X: y\r\n"), TryError.RESET, 2),
-    ("hangs up in its body", says(HELLO + b"Content-Length: 5\r\n\r\nx"), 200, 2),
-    ("speaks no HTTP", says(b"220 mail.example.com ESMTP\r\n"), TryError.PROTOCOL, 2),
-    ("speaks HTTP of its own", says(b"HTTP/1.1 -1 what\r\n\r\n"), TryError.PROTOCOL, 2),
-    ("lies about lengths", says(HELLO + b"Content-Length: 5, 6\r\n\r\nx"), TryError.PROTOCOL, 2),
-    ("lies about a chunk", says(HELLO + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 200, 2),
-    ("counts beyond counting", says(HELLO + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nx"), 200, 2),
-]
-
-
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-@pytest.mark.parametrize(("behave", "outcome", "body_b"), [case[1:] for case in HOSTILE], ids=[c[0] for c in HOSTILE])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_try_ends_in_time_whatever_the_receiver_does(
     sender: WebhookSender,
-    behave: Behaviour,
-    outcome: int | TryError,
-    body_b: int,
+    case: Case,
     tls: bool,  # noqa: FBT001  a case
 ) -> None:
     """No behaviour outlasts the deadline or raises, and a status that arrived whole with its headers counts."""
-    with HostilePeer(behave, tls=tls) as peer:
-        attempt = send_within_bounds(sender, peer.url, b"x" * body_b)
-    assert (attempt.error if attempt.status is None else attempt.status) == outcome
+    with HostilePeer(case.behave, tls=tls) as peer:
+        attempt = send_within_bounds(sender, peer.url, b"x" * case.body_b)
+    assert (attempt.error if attempt.status is None else attempt.status) == case.outcome
     assert len(attempt.excerpt) <= EXCERPT_LIMIT_B
 
 
