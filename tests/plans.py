@@ -115,7 +115,7 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _rows(node: dict[str, Any]) -> int:
     """Rows that a step of a plan read, those it then left out included."""
     seen = node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
-    return round(seen * node["Actual Loops"])
+    return int(seen * node["Actual Loops"])
 
 
 def analyze(engine: Engine) -> None:
