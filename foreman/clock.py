@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 
 from ulid import ULID
@@ -42,3 +43,8 @@ def new_id(at: Moment | None = None) -> str:
 def first_id(at: Moment) -> str:
     """What sorts before every id of the millisecond ``at`` or later, and behind every earlier one."""
     return new_id(max(at, 0))[:_ULID_TIME]
+
+
+def new_secret() -> str:
+    """32 bytes that nobody can guess, as 43 characters of base64url."""
+    return secrets.token_urlsafe(32)

@@ -7,6 +7,9 @@ The tree::
     ├── SubmissionInvalid       a body that is JSON but not a job: every problem found
     ├── IdempotencyConflict     the key was used with another body
     ├── QueueFull               more queued jobs than jobs.max_queue
+    ├── TooManyQueued           more queued jobs than the caller's key allows
+    ├── TooManySubmissions      more jobs within a minute than the caller's key allows
+    ├── PriorityNotAllowed      a higher priority than the caller's key allows
     ├── JobNotFound             no such id, now or ever
     ├── JobGone                 the id was pruned or deleted
     ├── JobNotTerminal          the action needs a job that has ended
@@ -69,6 +72,31 @@ class QueueFull(ForemanError):
         super().__init__(f"the queue holds {limit} jobs")
         self.limit = limit
         self.retry_after_s = retry_after_s
+
+
+class AllowanceUsedUp(ForemanError):
+    """The caller's key allows ``limit`` and no more; another job should be accepted in about ``retry_after_s``."""
+
+    def __init__(self, limit: int, retry_after_s: int) -> None:
+        super().__init__(f"the key allows {limit}")
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+class TooManyQueued(AllowanceUsedUp):
+    """``limit`` jobs of this key are queued already."""
+
+
+class TooManySubmissions(AllowanceUsedUp):
+    """``limit`` jobs of this key were submitted within the last minute."""
+
+
+class PriorityNotAllowed(ForemanError):
+    """The caller's key allows no higher priority than ``highest``."""
+
+    def __init__(self, highest: str) -> None:
+        super().__init__(highest)
+        self.highest = highest
 
 
 class JobError(ForemanError):

@@ -109,6 +109,13 @@ class Settings:
         urls = (f"//{self.web.bind}", self.redis.url, self.database.url, *upstreams)
         return tuple(found for url in urls if (found := _listener(url)) is not None)
 
+    @property
+    def keys_required(self) -> bool:
+        """Whether the API wants an API key: what ``web.auth`` says, or that others than this machine can reach it."""
+        if self.web.auth == "auto":
+            return not setting.is_loopback(self.web.bind)
+        return self.web.auth == "on"
+
     def source(self, name: str) -> Source:
         """Where the value of ``section.key`` came from."""
         return self.sources.get(name, Source.DEFAULT)

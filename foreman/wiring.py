@@ -28,8 +28,10 @@ from foreman.queue.hub import Hub
 from foreman.queue.live import Publisher
 from foreman.queue.messages import Messenger, prune, sweep
 from foreman.queue.ticks import Tick
+from foreman.services.authenticate import Authenticator
 from foreman.services.cancel import Canceller
 from foreman.services.deliver import Deliverer
+from foreman.services.issue import Issuer
 from foreman.services.leases import LeaseKeeper
 from foreman.services.persist import Persister
 from foreman.services.prune import Pruner
@@ -43,6 +45,7 @@ from foreman.store.claims import Claims, Slots
 from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
+from foreman.store.keys import Keys
 from foreman.store.objects import Objects
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
@@ -139,6 +142,23 @@ def stores() -> Stores:
         pruning=Pruning(),
         objects=Objects(conf.artifacts_url),
     )
+
+
+@cache
+def authenticator() -> Authenticator | None:
+    """Tells who sends a request; ``None`` where no key is wanted: whoever reaches the API may do everything."""
+    return Authenticator(keys()) if settings().keys_required else None
+
+
+def keys() -> Keys:
+    """The API keys of this installation."""
+    stores()
+    return Keys()
+
+
+def issuer() -> Issuer:
+    """Makes API keys."""
+    return Issuer(keys())
 
 
 def migrate() -> list[str]:

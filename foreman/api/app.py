@@ -16,6 +16,7 @@ from foreman.api.cancel import CancelResource
 from foreman.api.chat import ChatResource, Reader
 from foreman.api.conversation import Desk
 from foreman.api.events import EventsResource
+from foreman.api.gate import Gate
 from foreman.api.health import HealthResource, MetricsResource, ReadyResource
 from foreman.api.jobs import JobResource, JobsResource
 from foreman.api.openai import ChatCompletionsResource, ModelsResource
@@ -27,6 +28,7 @@ from foreman.api.waiting import WaitingRoom
 from foreman.domain.address import Policy
 from foreman.domain.job import Limits
 from foreman.net.passthrough import Passthrough
+from foreman.services.authenticate import Authenticator
 from foreman.services.cancel import Canceller
 from foreman.services.prune import Pruner
 from foreman.services.submit import Submitter
@@ -41,6 +43,8 @@ from foreman.store.objects import Objects
 class Parts:
     """What the API is made of."""
 
+    #: Tells who sends a request; ``None``: no key is wanted, and everybody may do everything.
+    authenticator: Authenticator | None
     submitter: Submitter
     canceller: Canceller
     watcher: Watcher
@@ -69,7 +73,7 @@ class Parts:
 
 def make_app(parts: Parts) -> falcon.App[Any, Any]:
     """The WSGI application."""
-    app: falcon.App[Any, Any] = falcon.App(middleware=AccessLog())
+    app: falcon.App[Any, Any] = falcon.App(middleware=[AccessLog(), Gate(parts.authenticator, parts.jobs)])
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)
     view = JobView(parts.jobs, parts.events, parts.artifacts, parts.objects, parts.public_url, parts.inline_limit_b)

@@ -12,6 +12,7 @@ import falcon
 from foreman.api.answer import respond
 from foreman.api.body import decode, read_bytes
 from foreman.api.conversation import Desk, Failed, Line
+from foreman.api.gate import admitted
 from foreman.api.problems import BAD_REQUEST, HTTPProblem
 from foreman.domain import submission
 from foreman.domain.address import Policy
@@ -37,16 +38,19 @@ class Reader:
         """
         return decode(read_bytes(req, self.max_body_b))
 
-    def request(self, body: object) -> JobRequest:
-        """The job that ``body`` asks for, ``interactive`` unless it says otherwise.
+    def request(self, req: falcon.Request, body: object) -> JobRequest:
+        """The job that ``body`` asks for, ``interactive`` unless it says otherwise or the caller's key allows less.
 
         Raises:
             HTTPProblem: 400 and the first of its faults.
+            PriorityNotAllowed: it says a higher priority than the key allows.
         """
+        full = body
         if isinstance(body, dict) and body.get("priority") is None:
-            body = body | {"priority": Priority.INTERACTIVE.label}
+            full = body | {"priority": Priority.INTERACTIVE.label}
         with first_problem():
-            return submission.read(body, defaults=self.defaults, policy=self.policy)
+            request = submission.read(full, defaults=self.defaults, policy=self.policy)
+        return admitted(req, request, body)
 
 
 @contextmanager
@@ -72,7 +76,7 @@ class ChatResource:
         if isinstance(body, dict) and body.get("messages") is None:
             # In Go a list that is not there is an empty one.
             body["messages"] = []
-        conversation = self.desk.begin(req, self.reader.request(body))
+        conversation = self.desk.begin(req, self.reader.request(req, body))
         respond(conversation, resp, OllamaForm(), stream=body.get("stream") is not False)
 
 

@@ -12,6 +12,7 @@ import falcon
 
 from foreman import logs
 from foreman.api.client import Client
+from foreman.api.gate import caller_of
 from foreman.api.places import Place, Places
 from foreman.domain.job import Job, JobFailure, JobRequest
 from foreman.domain.json_value import compact
@@ -76,11 +77,11 @@ class Desk:
         """Submit a job and wait for it with its client; close what is returned.
 
         Raises:
-            HTTPProblem, QueueFull, StoreUnavailable: nothing was accepted.
+            HTTPProblem, QueueFull, AllowanceUsedUp, StoreUnavailable: nothing was accepted.
         """
         place = self.places.take()
         try:
-            job = self.submitter.submit(request, None).job
+            job = self.submitter.submit(request, None, caller_of(req)).job
             return Conversation(self, job, self.watcher.watch(job.id), Client.of(req), place)
         except BaseException:
             place.leave()

@@ -8,6 +8,12 @@ from typing import Any
 #: Below these paths foreman is taken for Ollama and for OpenAI.
 OLLAMA, OPENAI = "/api", "/v1"
 
+#: What OpenAI calls these.
+_CODES: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "invalid_api_key",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_exceeded",
+}
+
 
 def foreign(path: str, status: int, message: str) -> dict[str, Any] | None:
     """The body of an error as the clients that ask ``path`` read it; ``None`` where that is foreman's own form.
@@ -17,7 +23,7 @@ def foreign(path: str, status: int, message: str) -> dict[str, Any] | None:
     if _is_below(path, OLLAMA):
         return {"error": message}
     if _is_below(path, OPENAI):
-        return {"error": {"message": message, "type": _type_of(status), "param": None, "code": None}}
+        return {"error": {"message": message, "type": _type_of(status), "param": None, "code": _CODES.get(status)}}
     return None
 
 

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import falcon
 
 from foreman.api.body import read_json
+from foreman.api.gate import admitted, caller_of
 from foreman.api.headers import etag_matches, idempotency_key, preferred_wait_s
 from foreman.api.query import cursor_of, filter_of, job_id_of, wait_s_of
 from foreman.api.representation import accepted, etag, location, summary
@@ -44,7 +45,7 @@ class JobsResource:
         key = idempotency_key(req)
         body = read_json(req, self.max_body_b)
         request = submission.read(body, defaults=self.defaults, policy=self.policy)
-        submitted = self.submitter.submit(request, key)
+        submitted = self.submitter.submit(admitted(req, request, body), key, caller_of(req))
         job = submitted.job
         resp.set_header("Location", location(job.id))
         resp.set_header("Cache-Control", "no-store")
@@ -60,7 +61,7 @@ class JobsResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List jobs, newest first. One more than the page is read, to know whether there is another page."""
-        wanted = filter_of(req)
+        wanted = replace(filter_of(req), owner=caller_of(req).view)
         found = self.jobs.page(replace(wanted, limit=wanted.limit + 1))
         page = found[: wanted.limit]
         more = len(found) > len(page)

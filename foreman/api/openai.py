@@ -39,7 +39,7 @@ class ChatCompletionsResource:
         body = self.reader.body(req)
         with first_problem():
             chat = native(body)
-        conversation = self.desk.begin(req, self.reader.request(chat))
+        conversation = self.desk.begin(req, self.reader.request(req, chat))
         job = conversation.job
         answer = Answer(job.id, job.model, job.created_at // 1000, usage=wants_usage(body))
         respond(conversation, resp, OpenAIForm(answer), stream=body.get("stream") is True)

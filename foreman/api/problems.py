@@ -63,6 +63,18 @@ BAD_RANGE = Kind(
     "The range is not in the artifact",
     "The header Content-Range tells the artifact's size.",
 )
+NO_KEY = Kind(
+    "key-required",
+    HTTPStatus.UNAUTHORIZED,
+    "An API key is required",
+    "Send a key that is good: Authorization: Bearer fm_…",
+)
+NOT_ADMIN = Kind(
+    "admin-key-required",
+    HTTPStatus.FORBIDDEN,
+    "Only an admin key may ask this",
+    "The key is good, and this is for whoever runs foreman.",
+)
 TOO_LARGE = Kind(
     "body-too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large", "The body is over the limit."
 )
@@ -112,6 +124,26 @@ TABLE: Mapping[type[errors.ForemanError], Kind] = {
         "The queue is full",
         "Nothing was accepted. A place should be free after the seconds in Retry-After.",
         retry_after_s=60,
+    ),
+    errors.TooManyQueued: Kind(
+        "key-queue-full",
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "The key's queue is full",
+        "Nothing was accepted: as many jobs of this key are queued as it allows.",
+        retry_after_s=60,
+    ),
+    errors.TooManySubmissions: Kind(
+        "key-rate-exceeded",
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "The key has submitted too many jobs",
+        "Nothing was accepted: this key has submitted as many jobs within a minute as it allows.",
+        retry_after_s=60,
+    ),
+    errors.PriorityNotAllowed: Kind(
+        "priority-not-allowed",
+        HTTPStatus.FORBIDDEN,
+        "The key does not allow this priority",
+        "Nothing was accepted: the key does not allow this priority.",
     ),
     errors.JobNotFound: Kind("job-not-found", HTTPStatus.NOT_FOUND, "There is no such job", "No job has this id."),
     errors.JobGone: Kind(
@@ -197,12 +229,25 @@ def _foreseen(req: falcon.Request, resp: falcon.Response, error: errors.ForemanE
         return
     if isinstance(error, errors.StoreUnavailable | errors.ArtifactStoreUnavailable):
         log.warning("request refused", problem=kind.name, method=req.method, path=shown_path(req), reason=str(error))
-    retry_after_s = error.retry_after_s if isinstance(error, errors.QueueFull) else kind.retry_after_s
+    told = error.retry_after_s if isinstance(error, errors.QueueFull | errors.AllowanceUsedUp) else None
+    retry_after_s = told or kind.retry_after_s
     raise HTTPProblem(
         kind,
+        _detail(error),
         problems=error.problems if isinstance(error, errors.SubmissionInvalid) else (),
         headers={} if retry_after_s is None else {"Retry-After": str(retry_after_s)},
     )
+
+
+def _detail(error: errors.ForemanError) -> str | None:
+    """What the occasion has to say; ``None``: no more than its kind."""
+    match error:
+        case errors.AllowanceUsedUp():
+            return f"Nothing was accepted: the key allows {error.limit}, and has them."
+        case errors.PriorityNotAllowed():
+            return f"Nothing was accepted: the highest priority that the key allows is {error.highest}."
+        case _:
+            return None
 
 
 def _unexpected(req: falcon.Request, _resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:

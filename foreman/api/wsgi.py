@@ -29,6 +29,7 @@ def application() -> falcon.App[Any, Any]:
     jobs = conf.jobs
     return make_app(
         Parts(
+            authenticator=wiring.authenticator(),
             submitter=services.submitter,
             canceller=services.canceller,
             watcher=wiring.watcher(),

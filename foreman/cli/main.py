@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from foreman import __version__
+from foreman.cli.keys import keys
 from foreman.errors import SettingInvalid
 
 #: Exit status of a start with wrong settings, as of a wrong command line.
@@ -33,7 +34,8 @@ def main() -> None:
     \b
     Examples:
       foreman up                            everything on this machine
-      foreman up --bind 0.0.0.0:8420        the same, for the whole network
+      foreman up --bind 0.0.0.0:8420        the same, for the whole network, with API keys
+      foreman keys create laptop            a key for the header Authorization: Bearer
       FOREMAN_UPSTREAM_URL=http://127.0.0.1:11434 foreman up
                                             with your Ollama as the model server
       foreman demo                          a minute's tour, with nothing left behind
@@ -85,3 +87,6 @@ def demo() -> None:
     from foreman.cli import demo as command  # noqa: PLC0415 -- see above
 
     command.demo()
+
+
+main.add_command(keys)

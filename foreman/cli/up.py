@@ -213,6 +213,8 @@ def _announce(settings: Settings, bundle: _Bundle) -> None:
     click.echo(f"foreman is listening on {_url(bundle.web)}")
     click.echo(f"  upstream: {upstream}")
     click.echo(f"  data:     {settings.data_dir}")
+    if settings.keys_required:
+        click.echo("  keys:     required; `foreman keys create NAME` makes one")
     click.echo("  Ctrl-C stops it")
 
 

@@ -47,6 +47,7 @@ class Web:
     """``[web]``: the HTTP API."""
 
     bind: str = _key("127.0.0.1:8420", _BIND)
+    auth: str = _key("auto", Choice(("auto", "on", "off")))
     public_url: str = _key("", _HTTP_URL)
     workers: int = _key(1, _PROCESSES)
     threads: int = _key(64, _THREADS)

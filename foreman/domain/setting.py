@@ -201,6 +201,15 @@ def is_bind(text: str) -> bool:
     return bool(_HOST_NAME.fullmatch(host))
 
 
+def is_loopback(bind: str) -> bool:
+    """Whether only this machine reaches ``host:port``; of names that is known of ``localhost`` alone."""
+    host = bind.rpartition(":")[0].strip("[]").lower()
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def is_network(text: str) -> bool:
     """A CIDR block with no bit set behind its prefix, or one address."""
     try:

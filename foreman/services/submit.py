@@ -9,6 +9,7 @@ from foreman import clock
 from foreman.queue import messages
 
 if TYPE_CHECKING:
+    from foreman.domain.api_key import Caller
     from foreman.domain.job import JobRequest
     from foreman.queue.announcer import Announcer
     from foreman.store.jobs import Jobs, Submitted
@@ -21,14 +22,14 @@ class Submitter:
     jobs: Jobs
     announcer: Announcer
 
-    def submit(self, request: JobRequest, key: str | None) -> Submitted:
-        """Commit the job (or find the one that ``key`` made), then wake whoever runs and announces it.
+    def submit(self, request: JobRequest, key: str | None, caller: Caller) -> Submitted:
+        """Commit the caller's job (or find the one that ``key`` made), then wake whoever runs and announces it.
 
         Raises:
-            IdempotencyConflict, QueueFull, StoreUnavailable: nothing was accepted.
+            IdempotencyConflict, QueueFull, AllowanceUsedUp, StoreUnavailable: nothing was accepted.
         """
         now = clock.now()
-        submitted = self.jobs.submit(request, job_id=clock.new_id(now), key=key, now=now)
+        submitted = self.jobs.submit(request, job_id=clock.new_id(now), key=key, now=now, caller=caller)
         if not submitted.replayed:
             self.announcer.messenger.send(messages.run(submitted.job.id))
             self.announcer.announce(submitted.job)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from peewee import SQL, IntegrityError, fn
 
 from foreman.clock import first_id
+from foreman.domain.api_key import ANYBODY, Caller
 from foreman.domain.lifecycle import State
 from foreman.errors import IdempotencyConflict, JobGone, JobNotFound, QueueFull
+from foreman.store import quota
 from foreman.store.database import read, write
 from foreman.store.models import JobRow, LabelRow, PayloadRow, TombstoneRow
 from foreman.store.rows import job_columns, job_from_row, label, labels
@@ -49,6 +51,8 @@ class Filter:
     created_after: Moment | None = None
     before: str | None = None
     limit: int = 50
+    #: The key whose jobs are shown.
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +62,23 @@ class Jobs:
     outbox: Outbox
     max_queue: int
 
-    def submit(self, request: JobRequest, *, job_id: str, key: str | None, now: Moment) -> Submitted:
-        """Commit a new job, or find the one that ``key`` made before.
+    def submit(
+        self, request: JobRequest, *, job_id: str, key: str | None, now: Moment, caller: Caller = ANYBODY
+    ) -> Submitted:
+        """Commit a new job of ``caller``, or find the one that ``key`` made before; each caller has keys of its own.
 
         Raises:
             IdempotencyConflict: ``key`` belongs to a job with another body.
             QueueFull: ``max_queue`` jobs are queued; an earlier job's key is still answered.
+            TooManyQueued, TooManySubmissions: the caller may not have another; an earlier job's key is still answered.
             StoreUnavailable: nothing was written.
         """
+        if key is not None and caller.owner:
+            key = f"{caller.owner}\t{key}"
         try:
             with write():
                 found = self._replay(request, key)
-                return found or self._insert(request, job_id, key, now)
+                return found or self._insert(request, job_id, key, now, caller)
         except IntegrityError:
             # Two requests raced with one key, and the other committed first.
             with read():
@@ -88,10 +97,11 @@ class Jobs:
             raise IdempotencyConflict(row.id)
         return Submitted(job_from_row(row), replayed=True)
 
-    def _insert(self, request: JobRequest, job_id: str, key: str | None, now: Moment) -> Submitted:
+    def _insert(self, request: JobRequest, job_id: str, key: str | None, now: Moment, caller: Caller) -> Submitted:
+        quota.check(caller, now, self._retry_after_s)
         if self._queued() >= self.max_queue:
             raise QueueFull(self.max_queue, self._retry_after_s(now))
-        row = JobRow(**job_columns(job_id, request, key, now))
+        row = JobRow(**job_columns(job_id, request, key, now), owner=caller.owner)
         row.save(force_insert=True)
         PayloadRow.insert(job_id=job_id, body=request.payload).execute()
         found = sorted(labels(request.metadata))
@@ -128,6 +138,14 @@ class Jobs:
                 raise JobGone(job_id)
         raise JobNotFound(job_id)
 
+    def owner(self, job_id: str) -> str | None:
+        """The key whose job it is or was, ``""`` for one submitted without; None if there was never one."""
+        with read():
+            owner = JobRow.select(JobRow.owner).where(JobRow.id == job_id).scalar()
+            if owner is None:
+                owner = TombstoneRow.select(TombstoneRow.owner).where(TombstoneRow.job_id == job_id).scalar()
+        return None if owner is None else str(owner)
+
     def state(self, job_id: str) -> State | None:
         """The state of a job, or None if there is none: the cheapest look there is, for those who wait."""
         with read():
@@ -145,6 +163,8 @@ class Jobs:
     def page(self, wanted: Filter) -> list[Job]:
         """At most ``wanted.limit`` jobs, newest first; the last one's id is the next page's ``before``."""
         query = JobRow.select()
+        if wanted.owner is not None:
+            query = query.where(quota.owned(wanted.owner))
         if wanted.state is not None:
             query = query.where(JobRow.state == wanted.state)
         if wanted.model is not None:

@@ -80,6 +80,9 @@ class JobRow(Row):
     error_status = IntegerField(null=True)
 
     version = IntegerField(default=1)
+    #: The id of the API key that submitted it; empty where keys were off.
+    owner = CharField(max_length=26, default="")
+    #: As the client sent it, behind the owner and a tab if there is one: each key has its own, and none holds a tab.
     idempotency_key = TextField(null=True, unique=True)
     digest = CharField(max_length=64)
 
@@ -190,6 +193,8 @@ class TombstoneRow(Row):
 
     job_id = CharField(max_length=26, primary_key=True)
     at = BigIntegerField()
+    #: As the job had it: to all others the id never was.
+    owner = CharField(max_length=26, default="")
 
     class Meta:
         """Peewee's options."""
@@ -215,6 +220,27 @@ class UpstreamRow(Row):
         table_name = "upstreams"
 
 
+class ApiKeyRow(Row):
+    """An API key; the secret itself is kept nowhere."""
+
+    id = CharField(max_length=26, primary_key=True)
+    name = TextField()
+    #: SHA-256 of the secret, hex.
+    digest = CharField(max_length=64)
+    admin = BooleanField()
+    created_at = BigIntegerField()
+    revoked_at = BigIntegerField(null=True)
+    #: What it allows; null for no limit. ``max_priority`` is a priority's number.
+    max_queued = IntegerField(null=True)
+    max_priority = SmallIntegerField(null=True)
+    per_minute = IntegerField(null=True)
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "api_keys"
+
+
 #: Every table, in the order in which the migrations make them.
 TABLES: tuple[type[Row], ...] = (
     JobRow,
@@ -225,4 +251,5 @@ TABLES: tuple[type[Row], ...] = (
     ArtifactRow,
     TombstoneRow,
     UpstreamRow,
+    ApiKeyRow,
 )

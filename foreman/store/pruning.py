@@ -53,13 +53,18 @@ class Pruning:
             ended = JobRow.id.in_(job_ids) & JobRow.state.in_(sorted(TERMINAL))
             if not announcing:
                 ended &= ~_announcing()
-            going = [row.id for row in locked(JobRow.select(JobRow.id).where(ended), skip=True)]
-            if not going:
+            owners = {
+                row.id: row.owner for row in locked(JobRow.select(JobRow.id, JobRow.owner).where(ended), skip=True)
+            }
+            if not owners:
                 return 0
+            going = list(owners)
             for table in OWNED:
                 table.delete().where(table.job_id.in_(going)).execute()
             JobRow.delete().where(JobRow.id.in_(going)).execute()
-            TombstoneRow.insert_many([{"job_id": each, "at": now} for each in going]).on_conflict_ignore().execute()
+            TombstoneRow.insert_many(
+                [{"job_id": job_id, "at": now, "owner": owner} for job_id, owner in owners.items()]
+            ).on_conflict_ignore().execute()
             return len(going)
 
     def forget(self, before: Moment, limit: int) -> int:

@@ -188,6 +188,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
     artifacts = Artifacts(outbox)
     hub = Hub(make_broker(redis_url))
     parts = Parts(
+        authenticator=None,
         submitter=Submitter(jobs, announcer),
         canceller=Canceller(Endings(outbox), announcer),
         watcher=Watcher(jobs, artifacts, objects, hub),

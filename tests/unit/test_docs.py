@@ -140,10 +140,12 @@ def test_each_document_begins_with_its_title_and_what_it_is_for(path: Path) -> N
     assert purpose[:1].isupper() or purpose.startswith("foreman ")
 
 
-def test_decisions_are_numbered_without_gaps() -> None:
-    """A number that is cited means one decision for ever."""
-    assert [path.name[:5] for path in DECISIONS] == [f"{number:04d}-" for number in range(1, len(DECISIONS) + 1)]
-    for number, path in enumerate(DECISIONS, 1):
+def test_decisions_have_a_number_each() -> None:
+    """A number that is cited means one decision for ever: its file and its title agree on it, and no other has it."""
+    numbers = [int(path.name.partition("-")[0]) for path in DECISIONS]
+    assert len(set(numbers)) == len(numbers)
+    for number, path in zip(numbers, DECISIONS, strict=True):
+        assert path.name.startswith(f"{number:04d}-")
         assert _text(path).startswith(f"# {number}. ")
 
 

@@ -91,6 +91,7 @@ def test_every_kind_of_value_is_read_from_the_environment() -> None:
         ("FOREMAN_WEB_BIND", "[127.0.0.1]:8420"),
         ("FOREMAN_WEB_BIND", "http://127.0.0.1:8420"),
         ("FOREMAN_WEB_BIND", "127.0.0.1:８４２０"),
+        ("FOREMAN_WEB_AUTH", "true"),
         ("FOREMAN_WEB_PUBLIC_URL", "foreman.example.org"),
         ("FOREMAN_WEB_PUBLIC_URL", "ftp://foreman.example.org"),
         ("FOREMAN_WEB_PUBLIC_URL", "https://foreman.example.org/?a=b"),
@@ -369,6 +370,38 @@ def test_a_child_process_is_not_told_what_was_overridden(monkeypatch: pytest.Mon
     environ = child_environ(settings)
     assert load(environ) == settings
     assert environ["UNRELATED"] == "kept"
+
+
+#: Where the API listens, what ``web.auth`` says, and whether keys are asked for.
+KEYS_REQUIRED = [
+    ("127.0.0.1:8420", "auto", False),
+    ("127.8.8.8:8420", "auto", False),
+    ("[::1]:8420", "auto", False),
+    ("localhost:8420", "auto", False),
+    ("LocalHost:8420", "auto", False),
+    ("0.0.0.0:8420", "auto", True),
+    ("[::]:8420", "auto", True),
+    ("192.168.1.5:8420", "auto", True),
+    ("10.0.0.1:8420", "auto", True),
+    ("foreman.example.org:8420", "auto", True),
+    ("localhost.example.org:8420", "auto", True),
+    ("127.1:8420", "auto", True),
+    ("[fe80::1]:8420", "auto", True),
+    ("127.0.0.1:8420", "on", True),
+    ("0.0.0.0:8420", "on", True),
+    ("127.0.0.1:8420", "off", False),
+    ("0.0.0.0:8420", "off", False),
+]
+
+
+@pytest.mark.parametrize(("bind", "auth", "required"), KEYS_REQUIRED)
+def test_keys_are_asked_for_wherever_others_could_ask(
+    bind: str,
+    auth: str,
+    required: bool,  # noqa: FBT001  a column of the table
+) -> None:
+    """Unless an operator says otherwise; a name or form that may be loopback and need not be counts as reachable."""
+    assert load(HOME | {"FOREMAN_WEB_BIND": bind, "FOREMAN_WEB_AUTH": auth}).keys_required is required
 
 
 def test_settings_made_by_hand_have_the_defaults() -> None:

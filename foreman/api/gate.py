@@ -1,0 +1,103 @@
+"""Who may ask what: one look at the API key before every request, and at whose job it is before every one of a job.
+
+Every route needs a key, except those in ``OPEN``. The routes in ``SHARED`` and those of one job are for every key, each
+with its own jobs; all others, and those that are yet to be written, are for admin keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+from foreman.api import passthrough
+from foreman.api.problems import NO_KEY, NOT_ADMIN, HTTPProblem
+from foreman.api.query import job_id_of
+from foreman.domain.api_key import ANYBODY, Caller, within
+from foreman.domain.job import JobRequest
+from foreman.errors import JobNotFound
+from foreman.services.authenticate import Authenticator
+from foreman.store.jobs import Jobs
+
+#: Asked by supervisors and load balancers, which have no key; the answers tell nothing of anybody's jobs.
+OPEN = frozenset({"/healthz", "/readyz"})
+
+#: Routes, as they are added to the app, that heed whose jobs they show or tell nothing of jobs.
+SHARED = frozenset(
+    {
+        "/jobs",
+        "/api/chat",
+        "/v1/chat/completions",
+        "/v1/models",
+        "/v1/models/{model:path}",
+        *passthrough.PATHS["GET"],
+        *passthrough.PATHS["POST"],
+    }
+)
+
+#: The parameter that makes a route one of a job.
+JOB = "job_id"
+
+
+class Gate:
+    """Falcon middleware. Without an ``authenticator`` no key is wanted, and one that is sent is not looked at."""
+
+    def __init__(self, authenticator: Authenticator | None, jobs: Jobs) -> None:
+        self._authenticator = authenticator
+        self._jobs = jobs
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        """Find out who asks, before anything else of the request is looked at.
+
+        Raises:
+            HTTPProblem: 401.
+            StoreUnavailable: it cannot be told now.
+        """
+        if self._authenticator is None:
+            req.context.caller = ANYBODY
+        elif req.path not in OPEN:
+            req.context.caller = self._authenticated(self._authenticator, req)
+
+    def process_resource(
+        self, req: falcon.Request, _resp: falcon.Response, _resource: object, params: dict[str, Any]
+    ) -> None:
+        """Let nobody at another's job, or at what is not for every key.
+
+        Raises:
+            JobNotFound: it is another's, which looks like one that never was.
+            HTTPProblem: 403.
+        """
+        if req.path in OPEN or caller_of(req).sees_all:
+            return
+        if JOB in params:
+            job_id = job_id_of(params[JOB])
+            if self._jobs.owner(job_id) != caller_of(req).owner:
+                raise JobNotFound(job_id)
+        elif req.uri_template not in SHARED:
+            raise HTTPProblem(NOT_ADMIN)
+
+    @staticmethod
+    def _authenticated(authenticator: Authenticator, req: falcon.Request) -> Caller:
+        authorization = req.get_header("Authorization")
+        caller = None if authorization is None else authenticator.caller(authorization)
+        if caller is not None:
+            return caller
+        # RFC 6750 section 3: who sent nothing is told no error.
+        challenge = "Bearer" if authorization is None else 'Bearer error="invalid_token"'
+        raise HTTPProblem(NO_KEY, headers={"WWW-Authenticate": challenge})
+
+
+def caller_of(req: falcon.Request) -> Caller:
+    """Who sent a request that has passed the gate."""
+    caller: Caller = req.context.caller
+    return caller
+
+
+def admitted(req: falcon.Request, request: JobRequest, body: object) -> JobRequest:
+    """``request``, which was read from ``body``, as whoever sent it may submit it.
+
+    Raises:
+        PriorityNotAllowed: ``body`` names a higher priority than the key allows.
+    """
+    asked = isinstance(body, dict) and body.get("priority") is not None
+    return within(caller_of(req).allowance, request, asked=asked)

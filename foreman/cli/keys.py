@@ -1,0 +1,130 @@
+"""``foreman keys``: makes, lists and revokes the API keys in the database of the settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from foreman.domain.api_key import Allowance, ApiKey
+from foreman.domain.job import Priority
+from foreman.domain.moment import rfc3339
+from foreman.errors import StoreUnavailable
+
+#: Characters of a key's name: enough to say whose it is, and a line of the list.
+MAX_NAME = 64
+#: Jobs a minute beyond which a bound bounds nothing: a web process takes some 1,500 a second.
+MAX_PER_MINUTE = 100_000
+#: As ``jobs.max_queue``, which holds for all keys together.
+MAX_QUEUED = 100_000_000
+
+as_json: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON."
+)
+
+
+@click.group()
+def keys() -> None:
+    """API keys: who may use the API, and how much of it.
+
+    A key is sent as "Authorization: Bearer KEY" and sees its own jobs only. Whether the API asks for one is the
+    setting web.auth: by default it does wherever others than this machine can reach it.
+    """
+
+
+def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value.isprintable() or not value.strip() or len(value) > MAX_NAME:
+        raise click.BadParameter(f"must be 1 to {MAX_NAME} printable characters")
+    return value.strip()
+
+
+@keys.command()
+@click.argument("name", callback=_name)
+@click.option("--admin", is_flag=True, help="It sees every job, and what is for operators: /metrics and the like.")
+@click.option("--max-queued", type=click.IntRange(1, MAX_QUEUED), metavar="N", help="Jobs of it in the queue at once.")
+@click.option("--max-priority", type=click.Choice([each.label for each in Priority]), help="Its highest priority.")
+@click.option("--per-minute", type=click.IntRange(1, MAX_PER_MINUTE), metavar="N", help="Its submissions a minute.")
+@as_json
+def create(  # noqa: PLR0913  an argument for each option
+    name: str, *, admin: bool, max_queued: int | None, max_priority: str | None, per_minute: int | None, as_json: bool
+) -> None:
+    """Make a key, called NAME in the list, and print it: this once, since only its digest is kept."""
+    from foreman import wiring  # noqa: PLC0415 -- imported when used, as in main.py
+
+    highest = None if max_priority is None else Priority[max_priority.upper()]
+    with _database():
+        issued = wiring.issuer().issue(name, Allowance(max_queued, highest, per_minute), admin=admin)
+    if as_json:
+        click.echo(json.dumps({"key": issued.text} | _described(issued.key)))
+    else:
+        # Alone on stdout, so that a script can take it.
+        click.echo(issued.text)
+        click.echo(f"This is {name}, id {issued.key.id}. It is not shown again.", err=True)
+    if not wiring.settings().keys_required:
+        click.echo("With these settings the API asks for no key: see web.auth.", err=True)
+
+
+@keys.command(name="list")
+@as_json
+def list_keys(*, as_json: bool) -> None:
+    """Show every key there is or was, oldest first, without its secret."""
+    from foreman import wiring  # noqa: PLC0415 -- see above
+
+    with _database():
+        found = [_described(key) for key in wiring.keys().all()]
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    lines = [("ID", "NAME", "KIND", "ALLOWS", "CREATED", "REVOKED"), *map(_line, found)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+def revoke(key_id: str) -> None:
+    """Refuse a key from its next request on. Its jobs go on, and admin keys still see them."""
+    from foreman import clock, wiring  # noqa: PLC0415 -- see above
+
+    with _database():
+        found = wiring.keys().revoke(key_id.upper(), clock.now())
+    if not found:
+        raise click.ClickException("No key has this id; `foreman keys list` shows them.")
+    click.echo(f"revoked {key_id.upper()}")
+
+
+@contextmanager
+def _database() -> Iterator[None]:
+    """The database of the settings, at the newest schema."""
+    from foreman import wiring  # noqa: PLC0415 -- see above
+
+    try:
+        wiring.migrate()
+        yield
+    except StoreUnavailable:
+        raise click.ClickException("The database cannot be used now.") from None
+
+
+def _described(key: ApiKey) -> dict[str, Any]:
+    allowance = key.allowance
+    return {
+        "id": key.id,
+        "name": key.name,
+        "admin": key.admin,
+        "max_queued": allowance.max_queued,
+        "max_priority": None if allowance.max_priority is None else allowance.max_priority.label,
+        "per_minute": allowance.per_minute,
+        "created_at": rfc3339(key.created_at),
+        "revoked_at": None if key.revoked_at is None else rfc3339(key.revoked_at),
+    }
+
+
+def _line(key: dict[str, Any]) -> tuple[str, ...]:
+    limits = (("max_queued", "queued"), ("max_priority", "priority"), ("per_minute", "a minute"))
+    allows = ", ".join(f"{key[name]} {word}" for name, word in limits if key[name] is not None)
+    kind = "admin" if key["admin"] else "plain"
+    return key["id"], key["name"], kind, allows or "everything", key["created_at"], key["revoked_at"] or ""

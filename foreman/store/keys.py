@@ -1,0 +1,66 @@
+"""The table of API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foreman.domain.api_key import Allowance, ApiKey
+from foreman.domain.job import Moment, Priority
+from foreman.store.database import read, write
+from foreman.store.models import ApiKeyRow
+
+
+class Keys:
+    """API keys, for whoever makes, checks or revokes them."""
+
+    def add(self, key: ApiKey) -> None:
+        """Commit a new key."""
+        allowance = key.allowance
+        with write():
+            ApiKeyRow.insert(
+                id=key.id,
+                name=key.name,
+                digest=key.digest,
+                admin=key.admin,
+                created_at=key.created_at,
+                revoked_at=key.revoked_at,
+                max_queued=allowance.max_queued,
+                max_priority=allowance.max_priority,
+                per_minute=allowance.per_minute,
+            ).execute()
+
+    def find(self, key_id: str) -> ApiKey | None:
+        """The key with this id, revoked or not."""
+        with read():
+            row = ApiKeyRow.get_or_none(ApiKeyRow.id == key_id)
+        return None if row is None else _from_row(row)
+
+    def all(self) -> Sequence[ApiKey]:
+        """Every key, oldest first."""
+        with read():
+            return [_from_row(row) for row in ApiKeyRow.select().order_by(ApiKeyRow.created_at, ApiKeyRow.id)]
+
+    def any_good(self) -> bool:
+        """Whether there is a key that is not revoked."""
+        with read():
+            return bool(ApiKeyRow.select().where(ApiKeyRow.revoked_at.is_null()).exists())
+
+    def revoke(self, key_id: str, at: Moment) -> bool:
+        """Refuse the key from now on; False if there is none. One that was revoked before keeps its moment."""
+        good = (ApiKeyRow.id == key_id) & ApiKeyRow.revoked_at.is_null()
+        with write():
+            ApiKeyRow.update(revoked_at=at).where(good).execute()
+            return bool(ApiKeyRow.select().where(ApiKeyRow.id == key_id).exists())
+
+
+def _from_row(row: ApiKeyRow) -> ApiKey:
+    priority = row.max_priority
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        digest=row.digest,
+        admin=row.admin,
+        allowance=Allowance(row.max_queued, None if priority is None else Priority(priority), row.per_minute),
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

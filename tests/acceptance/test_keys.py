@@ -1,0 +1,159 @@
+"""API keys through real processes on an address that others could reach: the commands, official clients, and traces."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ollama
+import openai
+import pytest
+
+from tests.acceptance.foreman_up import COMMAND
+from tests.acceptance.stack import Answer, Stack, eventually
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+CHAT = {"model": "m", "messages": MESSAGES}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Somebody with a key."""
+
+    stack: Stack
+    key: str
+
+    def ask(self, method: str, path: str, body: Any = None) -> Answer:
+        """One request with the key."""
+        return self.stack.ask(method, path, body, {"Authorization": f"Bearer {self.key}"})
+
+    def submit(self) -> str:
+        """Submit a job and return its id."""
+        answer = self.ask("POST", "/jobs", CHAT)
+        assert answer.status == 202, answer
+        return str(answer.json["job_id"])
+
+    def done(self, job_id: str) -> Any:
+        """The job once it is done."""
+        job = self.ask("GET", f"/jobs/{job_id}?wait=30").json
+        assert job["state"] == "done", job
+        return job
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The Procfile's processes, on every address of this machine, and no word about keys in the settings."""
+    made = Stack(tmp_path_factory.mktemp("keys") / "stack")
+    made.env["FOREMAN_WEB_BIND"] = f"0.0.0.0:{made.port}"
+    with made as running:
+        yield running
+
+
+def _keys(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``foreman keys …`` with the settings of the stack."""
+    command = [*COMMAND, "keys", *arguments]
+    return subprocess.run(
+        command, env=stack.environ(), cwd=stack.directory, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def _create(stack: Stack, name: str, *options: str) -> Holder:
+    made = _keys(stack, "create", name, *options)
+    assert made.returncode == 0, made.stderr
+    return Holder(stack, made.stdout.strip())
+
+
+def test_beyond_loopback_nothing_is_answered_without_a_key(stack: Stack) -> None:
+    """From the first start on, before there is any key; the log says how to make one, and probes are answered."""
+    assert stack.ask("GET", "/healthz").status == 200
+    assert stack.ask("POST", "/jobs", CHAT).status == 401
+    assert "foreman keys create NAME" in stack.log("web")
+
+
+def test_a_key_works_from_its_making_until_it_is_revoked(stack: Stack) -> None:
+    """Without a restart: what ``create`` printed is let in, and after ``revoke`` the next request is not."""
+    mine, other = _create(stack, "mine"), _create(stack, "other")
+    job_id = mine.submit()
+    job = mine.done(job_id)
+    [artifact] = job["artifacts"]
+    path = f"/jobs/{job_id}/artifacts/{artifact['name']}"
+    assert mine.ask("GET", path).status == 200
+    for hidden in (f"/jobs/{job_id}", f"/jobs/{job_id}/events", path):
+        assert other.ask("GET", hidden).status == 404
+    assert other.ask("GET", "/jobs").json["jobs"] == []
+    listed = json.loads(_keys(stack, "list", "--json").stdout)
+    [key_id] = [each["id"] for each in listed if each["name"] == "mine"]
+    assert _keys(stack, "revoke", key_id).returncode == 0
+    assert mine.ask("GET", f"/jobs/{job_id}").status == 401
+    assert "revoked" in _keys(stack, "revoke", key_id).stdout
+    assert _keys(stack, "revoke", "nothing").returncode == 1
+
+
+def test_an_admin_key_sees_every_job_and_the_metrics(stack: Stack) -> None:
+    """What a plain key may not."""
+    plain, admin = _create(stack, "plain"), _create(stack, "root", "--admin")
+    job_id = plain.submit()
+    assert admin.ask("GET", f"/jobs/{job_id}").status == 200
+    assert admin.ask("GET", "/metrics").status == 200
+    assert plain.ask("GET", "/metrics").status == 403
+
+
+def test_ollamas_client_works_with_a_key(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a header, or as ``OLLAMA_API_KEY``; without one it raises its own error."""
+    holder = _create(stack, "ollama", "--max-priority", "normal")
+    with closing(ollama.Client(host=stack.url, headers={"Authorization": f"Bearer {holder.key}"})) as client:
+        assert client.chat("m", messages=MESSAGES).message.content == "Hello, world!"
+    monkeypatch.setenv("OLLAMA_API_KEY", holder.key)
+    with closing(ollama.Client(host=stack.url)) as client:
+        streamed = client.chat("m", messages=MESSAGES, stream=True)
+        assert "".join(part.message.content or "" for part in streamed) == "Hello, world!"
+    assert {job["priority"] for job in holder.ask("GET", "/jobs").json["jobs"]} == {"normal"}
+    monkeypatch.delenv("OLLAMA_API_KEY")
+    with closing(ollama.Client(host=stack.url)) as client, pytest.raises(ollama.ResponseError) as refused:
+        client.chat("m", messages=MESSAGES)
+    assert refused.value.status_code == 401
+
+
+def test_openais_client_works_with_a_key(stack: Stack) -> None:
+    """As its ``api_key``; what is refused is the exception that its users catch."""
+    holder = _create(stack, "openai", "--per-minute", "1")
+
+    def chat(key: str) -> str | None:
+        with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0) as client:
+            made = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+            return made.choices[0].message.content
+
+    assert chat(holder.key) == "Hello, world!"
+    with pytest.raises(openai.RateLimitError):
+        chat(holder.key)
+    with pytest.raises(openai.AuthenticationError):
+        chat("x")
+
+
+def test_a_key_leaves_no_trace(stack: Stack) -> None:
+    """Its secret is in no log, no file of the database, no answer and no command line of any process."""
+    holder = _create(stack, "traced")
+    secret = holder.key[-43:]
+    job_id = holder.submit()
+    job = holder.done(job_id)
+    bad = stack.ask("GET", "/jobs", headers={"Authorization": f"Bearer {holder.key}x"})
+    for answer in (bad, holder.ask("GET", "/jobs"), holder.ask("GET", "/nothing"), holder.ask("GET", "/metrics")):
+        assert secret.encode() not in answer.raw
+        assert secret not in str(answer.headers)
+    assert secret not in json.dumps(job)
+    assert secret not in _keys(stack, "list").stdout + _keys(stack, "list", "--json").stdout
+    eventually(lambda: f"/jobs/{job_id}" in stack.log("web"), "the request is logged")
+    searched = [path for path in stack.directory.rglob("*") if path.is_file()]
+    assert {"web.log", "jobs.log", "foreman.db"} <= {path.name for path in searched}
+    for path in searched:
+        assert secret.encode() not in path.read_bytes(), path
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert secret.encode() not in line.read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
