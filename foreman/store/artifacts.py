@@ -9,6 +9,7 @@ from foreman.domain.lifecycle import State
 from foreman.errors import ArtifactNotFound
 from foreman.store.database import read, write
 from foreman.store.models import ArtifactRow
+from foreman.store.prepared import Statement
 from foreman.store.rows import artifact_from_row
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ class Artifacts:
 
     def unstored(self, job_id: str) -> Artifact | None:
         """The completion of a job whose run has ended and which is not ``done`` yet; None if it is done or ended."""
-        unstored = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null()
         with read():
-            row = ArtifactRow.get_or_none(unstored)
+            row = _UNSTORED.first(job_id=job_id)
         return None if row is None else artifact_from_row(row)
 
     def waiting(self, before: Moment, limit: int) -> Sequence[str]:
@@ -47,8 +47,8 @@ class Artifacts:
             done = self.outbox.move(artifact.job_id, State.DONE, at, artifacts=(artifact,))
             if done is None:
                 return None
-            kept = {"stored_at": at} if location is None else {"stored_at": at, "location": location, "data": None}
-            ArtifactRow.update(kept).where(_key(artifact.job_id, artifact.name)).execute()
+            kept = _STORED_HERE if location is None else _STORED_ELSEWHERE
+            kept.execute(job_id=artifact.job_id, name=artifact.name, at=at, location=location)
             return done
 
     def keeps(self, location: str) -> bool:
@@ -79,8 +79,8 @@ class Artifacts:
 
 def keep(artifact: Artifact, at: Moment, *, stored_at: Moment | None = None) -> None:
     """Put an artifact into its row, within the caller's transaction, in the place of one of the same name."""
-    ArtifactRow.delete().where(_key(artifact.job_id, artifact.name)).execute()
-    ArtifactRow.insert(
+    _FORGET.execute(job_id=artifact.job_id, name=artifact.name)
+    _KEEP.execute(
         job_id=artifact.job_id,
         name=artifact.name,
         content_type=artifact.content_type,
@@ -89,8 +89,36 @@ def keep(artifact: Artifact, at: Moment, *, stored_at: Moment | None = None) -> 
         data=artifact.data,
         created_at=at,
         stored_at=stored_at,
-    ).execute()
+    )
 
 
-def _key(job_id: str, name: str) -> object:
+def _key(job_id: object, name: object) -> object:
     return (ArtifactRow.job_id == job_id) & (ArtifactRow.name == name)
+
+
+_UNSTORED = Statement(
+    lambda given: ArtifactRow.select().where((ArtifactRow.job_id == given.job_id) & ArtifactRow.stored_at.is_null())
+)
+
+_STORED_HERE = Statement(lambda given: ArtifactRow.update(stored_at=given.at).where(_key(given.job_id, given.name)))
+
+_STORED_ELSEWHERE = Statement(
+    lambda given: ArtifactRow.update(stored_at=given.at, location=given.location, data=None).where(
+        _key(given.job_id, given.name)
+    )
+)
+
+_FORGET = Statement(lambda given: ArtifactRow.delete().where(_key(given.job_id, given.name)))
+
+_KEEP = Statement(
+    lambda given: ArtifactRow.insert(
+        job_id=given.job_id,
+        name=given.name,
+        content_type=given.content_type,
+        size_b=given.size_b,
+        sha256=given.sha256,
+        data=given.data,
+        created_at=given.created_at,
+        stored_at=given.stored_at,
+    )
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from peewee import fn
@@ -21,6 +22,7 @@ from foreman.store.artifacts import keep
 from foreman.store.database import locked, read, write
 from foreman.store.models import JobRow, PayloadRow, UpstreamRow
 from foreman.store.outbox import Outbox
+from foreman.store.prepared import Statement
 from foreman.store.rows import error_columns, job_from_row, to_text
 
 #: Leases looked at by one call of ``expire``: a whole fleet's worth, and still a short transaction.
@@ -132,7 +134,7 @@ class Claims:
     def wanted(self, claim: Claim) -> Cause | None:
         """Why somebody wants the run ended, if anybody does."""
         with read():
-            code = JobRow.select(JobRow.cancel_code).where(JobRow.id == claim.job.id).scalar()
+            code = _CANCEL_CODE.scalar(job_id=claim.job.id)
         return None if code is None else Cause(code)
 
     def begin(self, claim: Claim, state: State, at: Moment) -> Job | None:
@@ -142,12 +144,12 @@ class Claims:
             StaleLease: the claim is void.
         """
         with write():
-            row = locked(JobRow.select().where(_held(claim))).first()
-            if row is None:
+            reached = _REACHED.scalar(job_id=claim.job.id, token=claim.token)
+            if reached is None:
                 raise StaleLease(claim.job.id)
-            if State(row.state).rank >= state.rank:
+            if State(reached).rank >= state.rank:
                 return None
-            if state is State.WORKING and row.state == State.QUEUED:
+            if state is State.WORKING and reached == State.QUEUED:
                 # There was nothing to load, so nothing was sent that could have begun it; it is announced all the same.
                 self.outbox.move(claim.job.id, State.LOADING, at, token=claim.token)
             return self.outbox.move(claim.job.id, state, at, token=claim.token)
@@ -175,18 +177,15 @@ class Claims:
         Raises:
             StaleLease: the claim is void; nothing was written.
         """
-        back: dict[str, Any] = {"lease_until": None, "ready_at": ready_at}
-        if not counted:
-            back["attempt"] = JobRow.attempt - 1
         with write():
             cause = self._ended(claim)
             if cause is None:
-                _update(claim, **back)
+                _update(claim, lease_until=None, ready_at=ready_at, attempt=claim.job.attempt - (not counted))
             return cause
 
     def _ended(self, claim: Claim) -> Cause | None:
         """``wanted``, and nobody can want it between this and the end of the transaction."""
-        locked(JobRow.select(JobRow.id).where(JobRow.id == claim.job.id)).first()
+        _LOCK.first(job_id=claim.job.id)
         return self.wanted(claim)
 
     def fail(self, claim: Claim, failure: JobFailure, at: Moment, partial: Artifact | None = None) -> Job | None:
@@ -262,11 +261,28 @@ def ended_on_request(cause: Cause) -> JobFailure:
     return JobFailure(cause, who)
 
 
-def _held(claim: Claim) -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
-    return (JobRow.id == claim.job.id) & (JobRow.lease_token == claim.token) & JobRow.lease_until.is_null(is_null=False)
-
-
 def _update(claim: Claim, **columns: Any) -> None:  # noqa: ANN401  (columns of any type)
-    changes = {**columns, "version": JobRow.version + 1}
-    if not JobRow.update(changes).where(_held(claim)).execute():
+    statement = _update_of(tuple(sorted(columns)))
+    if not statement.execute(job_id=claim.job.id, token=claim.token, **columns):
         raise StaleLease(claim.job.id)
+
+
+def _held(given: Any) -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
+    leased = JobRow.lease_until.is_null(is_null=False)
+    return (JobRow.id == given.job_id) & (JobRow.lease_token == given.token) & leased
+
+
+@cache
+def _update_of(columns: tuple[str, ...]) -> Statement:
+    def build(given: Any) -> Any:  # noqa: ANN401  (as above)
+        changes = {each: getattr(given, each) for each in columns} | {"version": JobRow.version + 1}
+        return JobRow.update(changes).where(_held(given))
+
+    return Statement(build)
+
+
+_LOCK = Statement(lambda given: locked(JobRow.select(JobRow.id).where(JobRow.id == given.job_id)))
+
+_REACHED = Statement(lambda given: locked(JobRow.select(JobRow.state).where(_held(given))))
+
+_CANCEL_CODE = Statement(lambda given: JobRow.select(JobRow.cancel_code).where(JobRow.id == given.job_id))

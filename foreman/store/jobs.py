@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, IntegrityError, fn
@@ -14,6 +15,7 @@ from foreman.errors import IdempotencyConflict, JobGone, JobNotFound, QueueFull
 from foreman.store import quota
 from foreman.store.database import read, write
 from foreman.store.models import JobRow, LabelRow, PayloadRow, TombstoneRow
+from foreman.store.prepared import Statement
 from foreman.store.rows import job_columns, job_from_row, label, labels
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ class Jobs:
     def _replay(self, request: JobRequest, key: str | None) -> Submitted | None:
         if key is None:
             return None
-        row = JobRow.get_or_none(JobRow.idempotency_key == key)
+        row = _BY_KEY.first(key=key)
         if row is None:
             return None
         if row.digest != request.digest:
@@ -101,9 +103,9 @@ class Jobs:
         quota.check(caller, now, self._retry_after_s)
         if self._queued() >= self.max_queue:
             raise QueueFull(self.max_queue, self._retry_after_s(now))
-        row = JobRow(**job_columns(job_id, request, key, now), owner=caller.owner)
-        row.save(force_insert=True)
-        PayloadRow.insert(job_id=job_id, body=request.payload).execute()
+        columns = job_columns(job_id, request, key, now) | {"owner": caller.owner}
+        row = _insert(tuple(columns)).first(**columns)
+        _INSERT_PAYLOAD.execute(job_id=job_id, body=request.payload)
         found = sorted(labels(request.metadata))
         for start in range(0, len(found), LABEL_BATCH):
             batch = found[start : start + LABEL_BATCH]
@@ -113,7 +115,7 @@ class Jobs:
 
     def _queued(self) -> int:
         """How many jobs are queued, counted no further than the bound."""
-        return int(JobRow.select(JobRow.id).where(QUEUED).limit(self.max_queue).count())
+        return int(_queued_up_to(self.max_queue).scalar())
 
     def _retry_after_s(self, now: Moment) -> int:
         """Seconds until one place should be free, from how fast jobs ended lately."""
@@ -131,7 +133,7 @@ class Jobs:
             JobGone: there was one.
         """
         with read():
-            row = JobRow.get_or_none(JobRow.id == job_id)
+            row = _BY_ID.first(job_id=job_id)
             if row is not None:
                 return job_from_row(row)
             if TombstoneRow.select().where(TombstoneRow.job_id == job_id).exists():
@@ -149,7 +151,7 @@ class Jobs:
     def state(self, job_id: str) -> State | None:
         """The state of a job, or None if there is none: the cheapest look there is, for those who wait."""
         with read():
-            state = JobRow.select(JobRow.state).where(JobRow.id == job_id).scalar()
+            state = _STATE.scalar(job_id=job_id)
         return None if state is None else State(state)
 
     def position(self, job: Job) -> int | None:
@@ -186,3 +188,24 @@ class Jobs:
         with read():
             found = {State(state): int(count) for state, count in counted}
         return {state: found.get(state, 0) for state in State}
+
+
+_BY_ID = Statement(lambda given: JobRow.select().where(JobRow.id == given.job_id))
+
+_BY_KEY = Statement(lambda given: JobRow.select().where(JobRow.idempotency_key == given.key))
+
+_STATE = Statement(lambda given: JobRow.select(JobRow.state).where(JobRow.id == given.job_id))
+
+_INSERT_PAYLOAD = Statement(lambda given: PayloadRow.insert(job_id=given.job_id, body=given.body))
+
+
+@cache
+def _insert(columns: tuple[str, ...]) -> Statement:
+    """The INSERT of a job that gives ``columns``, and the rest its model's defaults."""
+    return Statement(lambda given: JobRow.insert({each: getattr(given, each) for each in columns}).returning(JobRow))
+
+
+@cache
+def _queued_up_to(limit: int) -> Statement:
+    queued = JobRow.select(JobRow.id).where(QUEUED).limit(limit).alias("_wrapped")
+    return Statement(lambda _: JobRow.select(fn.COUNT(SQL("1"))).from_(queued))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from foreman.domain.address import origin_of
@@ -10,6 +11,7 @@ from foreman.domain.event import event_body
 from foreman.domain.lifecycle import TERMINAL, State, sources
 from foreman.errors import StaleLease
 from foreman.store.models import EventRow, JobRow
+from foreman.store.prepared import Statement
 from foreman.store.rows import ENTERED, job_from_row
 
 if TYPE_CHECKING:
@@ -45,20 +47,14 @@ class Outbox:
         Raises:
             StaleLease: the lease ``token`` is no longer the job's; nothing was written.
         """
-        # Every move leads out of ``queued``, so a start deadline is met or missed by it.
-        changes = {"state": after, "version": JobRow.version + 1, ENTERED[after]: at, "start_by": None, **columns}
-        if after in TERMINAL:
-            changes |= {"ready_at": None, "lease_until": None, "expires_at": at + _ttl_ms()}
-        guard = (JobRow.id == job_id) & JobRow.state.in_(sorted(sources(after)))
-        if token is not None:
-            guard &= (JobRow.lease_token == token) & JobRow.lease_until.is_null(is_null=False)
-        rows = list(JobRow.update(changes).where(guard).returning(JobRow).execute())
-        if not rows:
+        statement = _move(after, tuple(sorted(columns)), fenced=token is not None)
+        row = statement.first(job_id=job_id, at=at, token=token, **columns)
+        if row is None:
             if token is not None:
                 raise StaleLease(job_id)
             return None
-        self.announce(rows[0], artifacts)
-        return job_from_row(rows[0])
+        self.announce(row, artifacts)
+        return job_from_row(row)
 
     def announce(self, row: JobRow, artifacts: Sequence[Artifact] = ()) -> None:
         """Write the event of the state that ``row`` is in; nothing for a job without a webhook."""
@@ -67,22 +63,59 @@ class Outbox:
             return
         wanted = job.webhook.wants(job.state) and not row.webhook_stopped
         at = job.reached[-1][1]
-        waits = EventRow.select().where((EventRow.job_id == job.id) & (EventRow.status == "pending")).exists()
-        EventRow.insert(
+        waits = _PENDING.first(job_id=job.id) is not None
+        _INSERT.execute(
             job_id=job.id,
             sequence=len(job.reached),
-            state=job.state,
+            state=str(job.state),
             created_at=at,
             body=self._body(job, artifacts) if wanted else None,
             origin=origin_of(job.webhook.url),
             status="pending" if wanted else "skipped",
             next_attempt_at=at if wanted and not waits else None,
-        ).execute()
+        )
 
     def _body(self, job: Job, artifacts: Sequence[Artifact]) -> bytes:
         return event_body(job, artifacts, public_url=self.public_url, inline_limit_b=self.inline_limit_b)
 
 
-def _ttl_ms() -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
-    """The job's ``ttl_s`` in milliseconds, as an expression: a whole number on both engines."""
-    return (JobRow.ttl_s * 1000).cast("BIGINT")
+_PENDING = Statement(
+    lambda given: (
+        EventRow.select(EventRow.sequence)
+        .where((EventRow.job_id == given.job_id) & (EventRow.status == "pending"))
+        .limit(1)
+    )
+)
+
+_INSERT = Statement(
+    lambda given: EventRow.insert(
+        job_id=given.job_id,
+        sequence=given.sequence,
+        state=given.state,
+        created_at=given.created_at,
+        body=given.body,
+        origin=given.origin,
+        status=given.status,
+        next_attempt_at=given.next_attempt_at,
+    )
+)
+
+
+@cache
+def _move(after: State, columns: tuple[str, ...], *, fenced: bool) -> Statement:
+    """The guarded UPDATE to ``after`` that also writes ``columns``; ``fenced``: only under the lease ``token``."""
+
+    def build(given: Any) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
+        # Every move leads out of ``queued``, so a start deadline is met or missed by it.
+        changes = {"state": str(after), "version": JobRow.version + 1, ENTERED[after]: given.at, "start_by": None}
+        changes |= {name: getattr(given, name) for name in columns}
+        if after in TERMINAL:
+            # The job's ttl_s in milliseconds, a whole number on both engines.
+            ttl_ms = (JobRow.ttl_s * 1000).cast("BIGINT")
+            changes |= {"ready_at": None, "lease_until": None, "expires_at": given.at + ttl_ms}
+        guard = (JobRow.id == given.job_id) & JobRow.state.in_(sorted(sources(after)))
+        if fenced:
+            guard &= (JobRow.lease_token == given.token) & JobRow.lease_until.is_null(is_null=False)
+        return JobRow.update(changes).where(guard).returning(JobRow)
+
+    return Statement(build)

@@ -21,7 +21,7 @@ ENTERED = {
 
 
 def job_from_row(row: JobRow) -> Job:
-    """The job that ``row`` holds."""
+    """The job that ``row`` holds: a model, or what a prepared statement returns."""
     state = State(row.state)
     return Job(
         id=row.id,
@@ -69,7 +69,7 @@ def job_columns(job_id: str, request: JobRequest, key: str | None, now: Moment) 
     webhook = request.webhook
     return {
         "id": job_id,
-        "state": State.QUEUED,
+        "state": str(State.QUEUED),
         "model": request.model,
         "priority": int(request.priority),
         "metadata": to_text(request.metadata),
@@ -110,7 +110,7 @@ def labels(metadata: dict[str, Any]) -> set[str]:
 
 def error_columns(failure: JobFailure) -> dict[str, Any]:
     """A failure as the job row keeps it."""
-    return {"error_code": failure.code, "error_message": failure.message, "error_status": failure.upstream_status}
+    return {"error_code": str(failure.code), "error_message": failure.message, "error_status": failure.upstream_status}
 
 
 def artifact_from_row(row: ArtifactRow) -> Artifact:
