@@ -14,7 +14,7 @@ import ollama
 import openai
 import pytest
 
-from tests.acceptance.foreman_up import COMMAND
+from tests.acceptance.foreman_up import COMMAND, Up, free_port
 from tests.acceptance.stack import Answer, Stack, eventually
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -157,3 +157,68 @@ def test_a_key_leaves_no_trace(stack: Stack) -> None:
             assert secret.encode() not in line.read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
+
+
+def test_a_key_is_described_as_json_to_programs(stack: Stack) -> None:
+    """With everything that it allows; times in UTC."""
+    options = ("--admin", "--max-queued", "3", "--max-priority", "batch", "--per-minute", "9", "--json")
+    made = json.loads(_keys(stack, "create", "a program", *options).stdout)
+    assert made["key"].startswith(f"fm_{made['id']}_")
+    listed = {each["id"]: each for each in json.loads(_keys(stack, "list", "--json").stdout)}
+    assert made | listed[made["id"]] == made
+    described = {
+        name: made[name] for name in ("name", "admin", "max_queued", "max_priority", "per_minute", "revoked_at")
+    }
+    assert described == {
+        "name": "a program",
+        "admin": True,
+        "max_queued": 3,
+        "max_priority": "batch",
+        "per_minute": 9,
+        "revoked_at": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("",),
+        ("two\nlines",),
+        ("x" * 65,),
+        ("ok", "--max-queued", "0"),
+        ("ok", "--max-priority", "urgent"),
+        ("ok", "--per-minute", "-1"),
+    ],
+    ids=str,
+)
+def test_a_key_that_cannot_be_is_not_made(stack: Stack, arguments: tuple[str, ...]) -> None:
+    """The exit status of a wrong command line, and nothing on standard output to be taken for a key."""
+    before = _keys(stack, "list").stdout
+    refused = _keys(stack, "create", *arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert _keys(stack, "list").stdout == before
+
+
+#: What ``web.auth`` says, what ``foreman up`` says of keys, and what a request without one gets.
+ON_EVERY_ADDRESS = [
+    ("auto", "keys:     required", "there is none yet: foreman keys create NAME", 401),
+    ("off", "", "web.auth is off: whoever reaches", 200),
+]
+
+
+@pytest.mark.parametrize(("auth", "said", "logged", "status"), ON_EVERY_ADDRESS)
+def test_up_says_how_it_stands_with_keys(tmp_path: Path, auth: str, said: str, logged: str, status: int) -> None:
+    """Nobody opens a machine to a network without being told so, nor waits for answers that need a key."""
+    port = free_port()
+    settings = {
+        "FOREMAN_WEB_BIND": f"0.0.0.0:{port}",
+        "FOREMAN_WEB_AUTH": auth,
+        "FOREMAN_UPSTREAM_URL": "http://127.0.0.1:9",
+    }
+    with Up(tmp_path / "data", port, **settings) as up:
+        up.until_ready()
+        assert said in up.said
+        assert ("keys:" in up.said) == bool(said)
+        assert logged in up.log
+        assert up.call("GET", "/jobs")[0] == status
