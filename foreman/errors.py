@@ -4,7 +4,8 @@ The tree::
 
     ForemanError
     ├── SettingInvalid          a setting that stops the start: the line names it
-    ├── SubmissionInvalid       a body that is JSON but not a job: every problem found
+    ├── BodyInvalid             a body that is JSON but not what the resource takes: every problem found
+    │   └── SubmissionInvalid   it is not a job
     ├── IdempotencyConflict     the key was used with another body
     ├── QueueFull               more queued jobs than jobs.max_queue
     ├── TooManyQueued           more queued jobs than the caller's key allows
@@ -14,6 +15,8 @@ The tree::
     ├── JobGone                 the id was pruned or deleted
     ├── JobNotTerminal          the action needs a job that has ended
     ├── JobTerminal             the action needs a job that has not ended
+    ├── EventNotFound           the job has no event of this state
+    ├── EventSkipped            the event was never built: there is nothing to send
     ├── ArtifactNotFound        the job has no artifact of this name
     ├── StaleLease              the lease was lost: what was about to be written is refused
     ├── StoreUnavailable        the database cannot be read or written now
@@ -49,12 +52,16 @@ class SettingInvalid(ForemanError):
         self.detail = detail
 
 
-class SubmissionInvalid(ForemanError):
-    """The body is valid JSON and not a valid job; ``problems`` holds all that is wrong with it, never empty."""
+class BodyInvalid(ForemanError):
+    """The body is valid JSON and not what is wanted; ``problems`` holds all that is wrong with it, never empty."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__(f"{len(problems)} problem(s) in the submitted job")
+        super().__init__(f"{len(problems)} problem(s) in the body")
         self.problems = problems
+
+
+class SubmissionInvalid(BodyInvalid):
+    """The body is not a valid job."""
 
 
 class IdempotencyConflict(ForemanError):
@@ -125,6 +132,23 @@ class JobTerminal(JobError):
 
 class StaleLease(JobError):
     """The caller's fencing token is no longer the job's: somebody else owns the work, and the write was refused."""
+
+
+class EventError(ForemanError):
+    """An error about the event of one job that announces one state."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(f"{job_id}-{state}")
+        self.job_id = job_id
+        self.state = state
+
+
+class EventNotFound(EventError):
+    """The job has not reached the state, or has no webhook."""
+
+
+class EventSkipped(EventError):
+    """The event was not to be sent when its state was reached, so its body was never built."""
 
 
 class ArtifactNotFound(ForemanError):

@@ -15,9 +15,15 @@ class ModelEvent:
     state: State
     status: str
     due: int | None
+    created_at: int
     lease_until: int | None = None
     token: int = 0
     tries: int = 0
+    #: Tries since it was built or last redelivered.
+    since: int = 0
+    built: bool = True
+    #: The last answer was 410.
+    gone: bool = False
 
 
 @dataclass
@@ -59,7 +65,7 @@ class ModelJob:
         if self.wanted is not None:
             pending = after in self.wanted and not self.stopped
             due = now if pending and not self.pending else None
-            self.events.append(ModelEvent(after, "pending" if pending else "skipped", due))
+            self.events.append(ModelEvent(after, "pending" if pending else "skipped", due, now, built=pending))
 
     def holds(self, token: int) -> bool:
         """Whether a claim with this token may still write."""
@@ -70,18 +76,34 @@ class ModelJob:
         self.cause = Cause.CANCELLED if self.asked_to_end else cause
         self.move(State.FAILED, now)
 
-    def settle(self, event: ModelEvent, status: str, now: int) -> None:
-        """End an event, and give the next one its turn."""
-        event.status, event.due = status, None
-        if self.pending:
-            self.pending[0].due = now
+    def record(self, event: ModelEvent, outcome: str, since: int, now: int) -> None:
+        """A try that began as the ``since``-th of its schedule came to ``outcome``."""
+        event.lease_until, event.gone = None, outcome == "stopped"
+        if outcome in {"again", "dead"} and event.since < since:
+            event.due = now
+        elif outcome == "again":
+            event.due = now + 5_000
+        else:
+            event.status, event.due = "dead" if outcome == "stopped" else outcome, None
+        if outcome == "stopped":
+            self.stopped = True
+            for other in self.pending:
+                other.status, other.due = "skipped", None
+        self.pass_turn(now)
 
-    def stop(self, event: ModelEvent) -> None:
-        """The receiver wants no more."""
-        self.stopped = True
-        event.status, event.due = "dead", None
-        for other in self.pending:
-            other.status, other.due = "skipped", None
+    def redeliver(self, event: ModelEvent, now: int) -> None:
+        """Somebody wants it sent, again perhaps."""
+        event.status, event.since = "pending", 0
+        if event.due is not None:
+            event.due = now
+        self.pass_turn(now)
+
+    def pass_turn(self, now: int) -> None:
+        """One pending event is due: the one being tried, or else the first."""
+        under_way = [event for event in self.pending if event.due is not None and (event.lease_until or 0) >= now]
+        turn = next(iter(under_way or self.pending), None)
+        for event in self.events:
+            event.due = None if event is not turn else now if event.due is None else event.due
 
 
 @dataclass
@@ -106,11 +128,11 @@ class Model:
         return [job for job in self.jobs.values() if job.lease_until is not None and job.lease_until < now]
 
     def next_event(self, job: ModelJob, now: int) -> ModelEvent | None:
-        """What a sender gets: the first pending event if it is due and free, and its origin has room."""
+        """What a sender gets: the event whose turn it is if it is due and free, and its origin has room."""
         tries = [event.lease_until for each in self.jobs.values() for event in each.events]
         in_flight = sum(until is not None and until >= now for until in tries)
-        if not job.pending or in_flight >= self.origin_limit:
+        turn = next((event for event in job.pending if event.due is not None), None)
+        if turn is None or in_flight >= self.origin_limit:
             return None
-        first = job.pending[0]
-        free = first.lease_until is None or first.lease_until < now
-        return first if free and first.due is not None and first.due <= now else None
+        free = turn.lease_until is None or turn.lease_until < now
+        return turn if free and turn.due is not None and turn.due <= now else None

@@ -25,11 +25,13 @@ from foreman.domain.schedule import Policy
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
 from foreman.store.claims import Claims, Slots
+from foreman.store.deliveries import Deliveries
 from foreman.store.events import Events, Sending
 from foreman.store.jobs import Jobs, Submitted
 from foreman.store.models import TABLES
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
+from foreman.store.redelivery import Redelivery
 
 T = TypeVar("T")
 
@@ -135,6 +137,8 @@ class Stores:
     artifacts: Artifacts = field(init=False)
     events: Events = field(init=False)
     pruning: Pruning = field(init=False)
+    deliveries: Deliveries = field(init=False)
+    redelivery: Redelivery = field(init=False)
 
     def __post_init__(self) -> None:
         outbox = Outbox("http://foreman.example", self.inline_limit_b)
@@ -145,6 +149,8 @@ class Stores:
             "artifacts": Artifacts(outbox),
             "events": Events(SENDING_MS, self.origin_limit),
             "pruning": Pruning(),
+            "deliveries": Deliveries(),
+            "redelivery": Redelivery(),
         }
         for name, part in parts.items():
             object.__setattr__(self, name, part)

@@ -61,7 +61,7 @@ class Deliverer:
         attempt = self.sender.send(sending.url, headers, sending.body)
         decision = decide(
             attempt,
-            tries=sending.attempt,
+            tries=sending.tries,
             terminal=sending.terminal,
             schedule=self.schedule,
             jitter=clock.jitter(self.spread),

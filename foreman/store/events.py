@@ -1,7 +1,7 @@
 """The outbox from the sender's side: which event is next for a job, who holds it, what became of each try.
 
-Order per job comes from one rule: only the first pending event of a job has ``next_attempt_at``, so no other can be
-claimed. It passes to the next one in the transaction that ends the first.
+Order per job comes from one rule: only the event whose turn it is has ``next_attempt_at``, so no other can be claimed.
+The turn passes on in the transaction that ends the event: see ``turns.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from foreman.domain.lifecycle import TERMINAL, State
 from foreman.errors import StaleLease
 from foreman.store.database import is_postgres, locked, proxy, read, write
 from foreman.store.models import AttemptRow, EventRow, JobRow
+from foreman.store.turns import pass_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,8 @@ class Sending:
     body: bytes
     #: This try, from 1.
     attempt: int
+    #: The same, counted since the event was built or last redelivered.
+    tries: int
     token: int
 
     @property
@@ -94,6 +97,7 @@ class Events:
             "lease_until": now + self.lease_ms,
             "lease_token": EventRow.lease_token + 1,
             "attempts": EventRow.attempts + 1,
+            "tries": EventRow.tries + 1,
         }
         this = _key(event.job_id, event.sequence)
         [row] = EventRow.update(changes).where(this).returning(EventRow).execute()
@@ -107,11 +111,14 @@ class Events:
             origin=row.origin,
             body=bytes(row.body),
             attempt=row.attempts,
+            tries=row.tries,
             token=row.lease_token,
         )
 
     def record(self, sending: Sending, attempt: Attempt, decision: Decision, now: Moment) -> None:
         """Write what came of a try, and make the job's next event due when this one is over.
+
+        An event that was redelivered while this try was under way is due again at once, unless this try ended it well.
 
         Raises:
             StaleLease: the try took longer than its lease and somebody else has the event; nothing was written.
@@ -121,6 +128,8 @@ class Events:
             # end of this transaction, and be left with nobody to make it due.
             locked(JobRow.select(JobRow.id).where(JobRow.id == sending.job_id)).first()
             held = (EventRow.lease_token == sending.token) & EventRow.lease_until.is_null(is_null=False)
+            if isinstance(decision, RetryIn | Dead) and _redelivered(sending):
+                decision = RetryIn(0.0)
             changes = {
                 **_outcome(decision, now),
                 "lease_until": None,
@@ -132,8 +141,7 @@ class Events:
             _record_attempt(sending, attempt)
             if isinstance(decision, Stopped):
                 _stop(sending.job_id)
-            elif not isinstance(decision, RetryIn):
-                _promote(sending.job_id, now)
+            pass_turn(sending.job_id, now)
 
     def next_due(self, origin: str, now: Moment) -> str | None:
         """A job with an event due at ``origin`` that nobody holds, longest overdue first; None if there is none."""
@@ -168,6 +176,12 @@ class Events:
         """How many events are ``pending`` and how many ``dead``."""
         with read():
             return {status: int(EventRow.select().where(_is(status)).count()) for status in ("pending", "dead")}
+
+
+def _redelivered(sending: Sending) -> bool:
+    """Whether the event's schedule was begun anew during the try."""
+    tries = EventRow.select(EventRow.tries).where(_key(sending.job_id, sending.sequence)).scalar()
+    return tries is not None and tries < sending.tries
 
 
 def _is(status: str) -> SQL:
@@ -210,15 +224,3 @@ def _stop(job_id: str) -> None:
     JobRow.update(webhook_stopped=True).where(JobRow.id == job_id).execute()
     pending = (EventRow.job_id == job_id) & _is("pending")
     EventRow.update(status="skipped", next_attempt_at=None).where(pending).execute()
-
-
-def _promote(job_id: str, now: Moment) -> None:
-    first = (
-        EventRow.select(EventRow.sequence)
-        .where((EventRow.job_id == job_id) & _is("pending"))
-        .order_by(EventRow.sequence)
-        .limit(1)
-        .scalar()
-    )
-    if first is not None:
-        EventRow.update(next_attempt_at=now).where(_key(job_id, first)).execute()

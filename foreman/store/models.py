@@ -132,7 +132,9 @@ class EventRow(Row):
     #: pending, delivered, dead or skipped.
     status = CharField(max_length=9)
     attempts = IntegerField(default=0)
-    #: When the next try is due; null unless this is the job's first pending event.
+    #: Those of them since the event was built or last redelivered: what its schedule counts.
+    tries = IntegerField(default=0)
+    #: When the next try is due; null unless it is this event's turn among the job's pending ones: see ``turns.py``.
     next_attempt_at = BigIntegerField(null=True)
     #: Until when a sender holds the event; null when none does. Each non-null one is a connection to the origin.
     lease_until = BigIntegerField(null=True)

@@ -51,11 +51,13 @@ class Pruning:
         """
         with write():
             ended = JobRow.id.in_(job_ids) & JobRow.state.in_(sorted(TERMINAL))
-            if not announcing:
-                ended &= ~_announcing()
             owners = {
                 row.id: row.owner for row in locked(JobRow.select(JobRow.id, JobRow.owner).where(ended), skip=True)
             }
+            if not announcing:
+                # Looked up under the locks: whoever redelivers an event holds its job's row, and may just have had it.
+                settled = JobRow.select(JobRow.id).where(JobRow.id.in_(list(owners)) & ~_announcing())
+                owners = {row.id: owners[row.id] for row in settled}
             if not owners:
                 return 0
             going = list(owners)

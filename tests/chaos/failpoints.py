@@ -70,7 +70,7 @@ _EVENT_CLAIM = "foreman.store.events:Events.claim"
 _EVENT_TAKE = "foreman.store.events:Events._take"
 _WRITE = "foreman.net.webhooks:_write"
 _TRY = "foreman.net.webhooks:WebhookSender.send"
-_PROMOTE = "foreman.store.events:_promote"
+_PASS_TURN = "foreman.store.events:pass_turn"
 _RECORD = "foreman.store.events:Events.record"
 _DELIVER = "foreman.services.deliver:Deliverer.deliver"
 _RETRIED = "foreman.queue.retries:PersistentRetries.after_process_message"
@@ -112,7 +112,7 @@ POINTS: tuple[Failpoint, ...] = (
     Failpoint("event-claimed", "webhooks", _EVENT_CLAIM, _AFTER, came),
     Failpoint("event-sent", "webhooks", _WRITE, _AFTER),
     Failpoint("event-answered", "webhooks", _TRY, _AFTER),
-    Failpoint("outcome-not-committed", "webhooks", _PROMOTE, _AFTER),
+    Failpoint("outcome-not-committed", "webhooks", _PASS_TURN, _AFTER),
     Failpoint("outcome-committed", "webhooks", _RECORD, _AFTER),
     Failpoint("retry-not-asked-for", "webhooks", _DELIVER, _AFTER, came),
     Failpoint("retry-asked-for", "webhooks", _RETRIED, _AFTER, on_message("deliver")),

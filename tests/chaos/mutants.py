@@ -40,13 +40,22 @@ def _all_due(old: Callable[..., Any]) -> Callable[..., Any]:
     return announce
 
 
+def _nobodys_turn(_old: Callable[..., Any]) -> Callable[..., Any]:
+    """And the end of a try takes it from none of them."""
+
+    def pass_turn(_job_id: str, _now: int) -> None:
+        """Leave all as they are."""
+
+    return pass_turn
+
+
 def _unfenced(old: Callable[..., Any]) -> Callable[..., Any]:
     """The outcome of a try is written whoever holds the event, and whatever came of it meanwhile."""
 
     def record(self: Any, sending: Any, attempt: Any, decision: Any, now: int) -> None:
         with write():
             this = (EventRow.job_id == sending.job_id) & (EventRow.sequence == sending.sequence)
-            EventRow.update(lease_until=now).where(this).execute()
+            EventRow.update(lease_until=now, status="pending").where(this).execute()
             token = EventRow.select(EventRow.lease_token).where(this).scalar()
             old(self, replace(sending, token=token), attempt, decision, now)
 
@@ -97,7 +106,7 @@ _ANNOUNCE = "foreman.store.outbox:Outbox.announce"
 MUTANTS: Mapping[str, Mutant] = {
     each.name: each
     for each in (
-        Mutant("head-of-line-off", {_ANNOUNCE: _all_due}),
+        Mutant("head-of-line-off", {_ANNOUNCE: _all_due, "foreman.store.events:pass_turn": _nobodys_turn}),
         Mutant("fencing-off", {"foreman.store.events:Events.record": _unfenced}),
         Mutant(
             "commit-then-insert",

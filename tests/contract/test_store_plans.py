@@ -10,6 +10,7 @@ import pytest
 from foreman.domain.job import Priority
 from foreman.domain.lifecycle import State
 from foreman.store import database
+from foreman.store.deliveries import EventFilter
 from foreman.store.jobs import Filter
 from foreman.store.models import ArtifactRow, AttemptRow, EventRow, JobRow, LabelRow, PayloadRow, TombstoneRow
 from foreman.store.rows import job_columns, label
@@ -22,7 +23,7 @@ from tests.stores import ORIGIN, T0, URL, Engine, Stores, opened, quiet
 ROWS = 10_000
 
 #: Indexes over no more rows than are waiting for something.
-PARTIAL = ("jobs_queued", "jobs_leased", "events_pending", "events_dead")
+PARTIAL = ("jobs_queued", "jobs_leased", "events_pending", "events_dead", "events_dead_since")
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -58,7 +59,7 @@ def fill() -> None:
             "created_at": T0,
             "body": b"{}",
             "origin": f"https://host{number % 50}.example.com",
-            "status": "pending" if number % 100 == 0 else "delivered",
+            "status": "pending" if number % 100 == 0 else "dead" if number % 100 == 1 else "delivered",
             "next_attempt_at": T0 if number % 100 == 0 else None,
         }
         for number in numbers
@@ -107,6 +108,16 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
     "next due": lambda stores: stores.events.next_due(ORIGIN, T0),
     "events counts": lambda stores: stores.events.counts(),
     "events of": lambda stores: stores.events.of(_id(5)),
+    "redeliver": lambda stores: stores.redelivery.redeliver(_id(0), State.QUEUED, T0),
+    "recover": lambda stores: stores.redelivery.recover(T0, None, T0, place=(T0, _id(50), 1), limit=10),
+    "recover an origin": lambda stores: stores.redelivery.recover(T0, ORIGIN, T0, place=None, limit=10),
+    "tries": lambda stores: stores.deliveries.tries(_id(5), T0, after=(T0, 1, 0), limit=10),
+    "events": lambda stores: stores.deliveries.events(EventFilter(before=(_id(5_000), 1))),
+    "pending events": lambda stores: stores.deliveries.events(EventFilter("pending")),
+    "dead events": lambda stores: stores.deliveries.events(EventFilter("dead")),
+    "delivered events": lambda stores: stores.deliveries.events(EventFilter("delivered", before=(_id(5_000), 1))),
+    "skipped events": lambda stores: stores.deliveries.events(EventFilter("skipped", before=(_id(5_000), 1))),
+    "events of a job": lambda stores: stores.deliveries.events(EventFilter("dead", _id(5))),
     "unstored": lambda stores: stores.artifacts.unstored(_id(5)),
     "waiting": lambda stores: stores.artifacts.waiting(T0 + 1, 10),
     "artifacts of": lambda stores: stores.artifacts.of(_id(5)),

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from foreman.domain.delivery import Dead, Decision, Delivered, RetryIn, Stopped
 from foreman.domain.job import Claim, NoClaim, Priority
 from foreman.domain.lifecycle import TERMINAL, Cause, State
-from foreman.errors import JobTerminal, StaleLease
+from foreman.errors import EventNotFound, EventSkipped, JobTerminal, StaleLease
 from foreman.store import database
 from foreman.store.endings import Endings
 from foreman.store.events import Sending
@@ -262,8 +262,8 @@ class StoreMachine(RuleBasedStateMachine):
             return multiple()
         assert sending.state is expected.state
         expected.lease_until, expected.token = self.now + SENDING_MS, expected.token + 1
-        expected.tries += 1
-        assert sending.attempt == expected.tries
+        expected.tries, expected.since = expected.tries + 1, expected.since + 1
+        assert (sending.attempt, sending.tries) == (expected.tries, expected.since)
         if expected.tries == 1:
             self.first_tries.append((job_id, sending.sequence))
         return sending
@@ -279,13 +279,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.stores.events.record(sending, attempt, decision, self.now)
             return
         self.stores.events.record(sending, attempt, decision, self.now)
-        event.lease_until = None
-        if outcome == "again":
-            event.due = self.now + 5_000
-        elif outcome == "stopped":
-            job.stop(event)
-        else:
-            job.settle(event, outcome, self.now)
+        job.record(event, outcome, sending.tries, self.now)
 
     @rule(job_id=jobs, outcomes=st.lists(st.sampled_from(["delivered", "delivered", *DECISIONS]), min_size=1))
     def deliver(self, job_id: str, outcomes: list[str]) -> None:
@@ -302,6 +296,40 @@ class StoreMachine(RuleBasedStateMachine):
         self.advance(SENDING_MS + 1)
         second = self.try_event(job_id)
         return multiple(*(each for each in (first, second) if isinstance(each, Sending)))
+
+    # -- operators
+
+    @rule(job_id=jobs, state=st.sampled_from(State))
+    def redeliver(self, job_id: str, state: State) -> None:
+        """An event is wanted again, which may be pending, under way, settled, never built or not there."""
+        job = self.model.jobs[job_id]
+        event = next((each for each in job.events if each.state is state), None)
+        if event is None or not event.built:
+            with pytest.raises(EventNotFound if event is None else EventSkipped):
+                self.stores.redelivery.redeliver(job_id, state, self.now)
+            return
+        self.stores.redelivery.redeliver(job_id, state, self.now)
+        job.redeliver(event, self.now)
+
+    @rule(ago_ms=st.sampled_from([0, 4_000, LEASE_MS, 10**9]), limit=st.integers(1, 3))
+    def recover(self, ago_ms: int, limit: int) -> None:
+        """What died since a moment is wanted again, but for what its receiver wanted no more."""
+        since = self.now - ago_ms
+        dead = [
+            (job, event)
+            for job in self.model.jobs.values()
+            for event in job.events
+            if event.status == "dead" and event.created_at >= since and not event.gone
+        ]
+        place, recovered = None, 0
+        while True:
+            batch = self.stores.redelivery.recover(since, None, self.now, place=place, limit=limit)
+            recovered, place = recovered + batch.events, batch.place
+            if place is None:
+                break
+        assert recovered == len(dead)
+        for job, event in dead:
+            job.redeliver(event, self.now)
 
     # -- what is always so
 
@@ -324,14 +352,29 @@ class StoreMachine(RuleBasedStateMachine):
         with database.read():
             rows = list(EventRow.select().order_by(EventRow.job_id, EventRow.sequence))
         expected = [
-            (job_id, sequence, str(event.state), event.status, event.due, event.lease_until, event.tries)
+            (job_id, sequence, str(event.state), event.status, event.due, event.lease_until, event.tries, event.since)
             for job_id, job in sorted(self.model.jobs.items())
             for sequence, event in enumerate(job.events, 1)
         ]
         assert [
-            (row.job_id, row.sequence, row.state, row.status, row.next_attempt_at, row.lease_until, row.attempts)
+            (
+                row.job_id,
+                row.sequence,
+                row.state,
+                row.status,
+                row.next_attempt_at,
+                row.lease_until,
+                row.attempts,
+                row.tries,
+            )
             for row in rows
         ] == expected
+
+    @invariant()
+    def one_pending_event_of_a_job_has_the_turn(self) -> None:
+        """Never two, so that a receiver never gets two at once; and never none, for then nobody would be told."""
+        for job in self.model.jobs.values():
+            assert sum(event.due is not None for event in job.events) == bool(job.pending)
 
     @invariant()
     def slots_are_never_exceeded(self) -> None:
