@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.acceptance.stack import Stack
+from tests.bench import mixed, synchronous
 from tests.bench.latency import measure_foreman, measure_plain
 from tests.upstream import FakeOllama, reply
 from tests.valkey import ValkeyServer
@@ -80,6 +81,32 @@ def messages(measure: Callable[[str, int], list[float]], name: str, count: int, 
         return Row(name, measure(valkey.url, count))
 
 
+def synchronous_rows(stack: Stack, calls: int) -> list[Row]:
+    """``/api/chat`` through foreman beside the upstream called directly, and pair by pair what the one costs more."""
+    through, direct = synchronous.measure(stack, calls)
+    rows = []
+    for part, name in (("first_line_ms", "first line"), ("whole_ms", "whole answer")):
+        ours, floor = ([getattr(each, part) for each in timed] for timed in (through, direct))
+        over = [our - least for our, least in zip(ours, floor, strict=True)]
+        rows.append(Row(f"/api/chat, idle: {name}", ours))
+        rows.append(Row("  floor: the upstream called directly", floor))
+        rows.append(Row("  the difference", over))
+    return rows
+
+
+def print_mixed(jobs: int) -> None:
+    """The policies side by side."""
+    came = mixed.arrivals(jobs)
+    least = mixed.best(came)
+    title = f"mixed load: {jobs} jobs, 3 models, 1 slot, a load = 20 runs (times in runs)"
+    print(f"\n{title:<72}{'loads':>7}{'makespan':>10}{'of best':>9}{'longest wait':>14}")
+    for name, policy in mixed.POLICIES.items():
+        found = mixed.tally(came, policy)
+        ratio = found.makespan / least
+        print(f"{name:<72}{found.loads:>7}{found.makespan:>10.0f}{ratio:>9.2f}{found.longest_wait:>14.0f}")
+    print(f"foreman's bound is {mixed.BOUND}; a run that begins with a load takes 21")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -93,11 +120,12 @@ def main() -> None:
         with Stack(Path(place) / "stack") as stack:
             stack.upstream.default = reply("Hi")
             submit_to_upstream(stack, 3)
-            rows.insert(0, submit_to_upstream(stack, jobs))
-            rows.insert(1, direct(stack.upstream, jobs))
+            rows = [submit_to_upstream(stack, jobs), direct(stack.upstream, jobs), *rows]
+            rows += synchronous_rows(stack, jobs)
     print(f"{'milliseconds':<58}{'p50':>9}{'p95':>9}{'p99':>9}{'n':>7}")
     for row in rows:
         print(row.line())
+    print_mixed(3000)
 
 
 if __name__ == "__main__":
