@@ -18,6 +18,7 @@ from foreman.domain.delivery import Schedule
 from foreman.domain.endpoint import Endpoint
 from foreman.domain.event import parse_secrets
 from foreman.domain.schedule import Policy as SchedulePolicy
+from foreman.domain.upstream import Slots
 from foreman.errors import SettingInvalid
 from foreman.net.passthrough import Passthrough
 from foreman.net.upstream import Kind, Upstream, make_upstream
@@ -41,7 +42,7 @@ from foreman.services.sweep import Sweeper
 from foreman.services.watch import Watcher
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
-from foreman.store.claims import Claims, Slots
+from foreman.store.claims import Claims
 from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs

@@ -22,9 +22,10 @@ from foreman.domain.delivery import Attempt, Dead, Decision, Delivered, RetryIn,
 from foreman.domain.job import Artifact, Claim, Job, JobFailure, JobRequest, Limits, NoClaim, Priority, Webhook
 from foreman.domain.lifecycle import Cause, State
 from foreman.domain.schedule import Policy
+from foreman.domain.upstream import Slots
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
-from foreman.store.claims import Claims, Slots
+from foreman.store.claims import Claims
 from foreman.store.deliveries import Deliveries
 from foreman.store.events import Events, Sending
 from foreman.store.jobs import Jobs, Submitted

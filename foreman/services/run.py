@@ -25,6 +25,7 @@ from foreman.store.claims import ended_on_request
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from foreman.domain.job import Moment
     from foreman.net.upstream import Call, Upstream
     from foreman.queue.announcer import Announcer
     from foreman.services.leases import Held, LeaseKeeper
@@ -70,6 +71,7 @@ class Runner:
         """
         claim = self.claims.claim(clock.now())
         if isinstance(claim, NoClaim):
+            self._fail_unplaceable()
             return None
         try:
             # The claim is kept alive until the outcome is recorded, however long the database takes.
@@ -162,23 +164,31 @@ class Runner:
         if isinstance(step, JobFailure):
             self._fail(claim, step, text)
             return None, None
-        delay_s = max(self._delay_s(runs if fault.began else claim.upstream_failures + 1), fault.retry_after_s or 0.0)
+        ready_at = self._ready_at(claim, fault, runs)
+        delay_s = max(0, ready_at - clock.now()) / 1000
         log.info(
             "run failed, the job will be tried again",
             job_id=claim.job.id,
             upstream=claim.upstream,
             attempt=claim.job.attempt,
             code=str(fault.cause),
-            delay_s=round(delay_s, 3),
+            delay_s=delay_s,
         )
-        ready_at = clock.now() + round(delay_s * 1000)
-        if not fault.began:
-            self.claims.hold(claim.upstream, ready_at)
-        cause = self.claims.retry(claim, ready_at, counted=step.counted)
+        cause = self.claims.retry(claim, ready_at, counted=step.counted, avoid=True)
         if cause is None and fault.began:
             # Now, not when the next run begins: whoever was sent this one's text must not wait for that to hear of it.
             self.announcer.live.restart(claim.job.id, claim.job.attempt + step.counted, fault.failure())
-        return cause, delay_s
+        return cause, delay_s or None
+
+    def _ready_at(self, claim: Claim, fault: Fault, runs: int) -> Moment:
+        """When the job may be tried again."""
+        delay_s = max(self._delay_s(runs if fault.began else claim.upstream_failures + 1), fault.retry_after_s or 0.0)
+        ready_at = clock.now() + round(delay_s * 1000)
+        if fault.began:
+            return ready_at
+        # The wait is the upstream's, for any job: another that can run this one may have it at once.
+        self.claims.hold(claim.upstream, ready_at, fault.cause)
+        return self.claims.next_try(claim, clock.now())
 
     def _fail(self, claim: Claim, failure: JobFailure, text: str) -> None:
         # A model's JSON may hold half of a surrogate pair, which UTF-8 cannot.
@@ -192,6 +202,12 @@ class Runner:
     def _delay_s(self, n: int) -> float:
         policy = self.policy
         return retry_delay_s(n, first_s=policy.first_s, max_s=policy.max_s, jitter=clock.jitter(policy.spread))
+
+    def _fail_unplaceable(self) -> None:
+        """End what no permit can run, at once and not at the next sweep: somebody may be waiting for it."""
+        for job in self.claims.unplaceable(clock.now()):
+            log.info("job failed", job_id=job.id, code="model_not_found", attempt=job.attempt)
+            self.announcer.announce(job)
 
     def _look_once_more(self) -> None:
         """The slot is free again, and its permit may have been used up while it was not."""

@@ -45,6 +45,7 @@ class Sweeper:
         """End what is overdue, take back lost claims and repeat what was not picked up; returns how many messages."""
         self._lost_workers()
         self._late_starts()
+        self._unplaceable()
         before = clock.now() - GRACE_MS
         found = [
             *(messages.persist(each) for each in self.artifacts.waiting(before, self._room(messages.PERSIST))),
@@ -77,3 +78,8 @@ class Sweeper:
                 self.announcer.announce(job)
             if not late:
                 return
+
+    def _unplaceable(self) -> None:
+        for job in self.claims.unplaceable(clock.now()):
+            log.info("job failed", job_id=job.id, code="model_not_found", attempt=job.attempt)
+            self.announcer.announce(job)

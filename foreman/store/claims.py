@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from peewee import fn
-
+from foreman.domain.fault import presentable
 from foreman.domain.job import Artifact, Claim, Job, JobFailure, Moment, NoClaim, Priority
 from foreman.domain.lifecycle import Cause, State
-from foreman.domain.schedule import Choice, Policy, Server, choose
+from foreman.domain.schedule import Choice, Policy, choose, homes
+from foreman.domain.upstream import Slots, Standing, next_try, servers
 from foreman.errors import StaleLease
 from foreman.store import heads
 from foreman.store.artifacts import keep
@@ -24,18 +24,12 @@ from foreman.store.models import JobRow, PayloadRow, UpstreamRow
 from foreman.store.outbox import Outbox
 from foreman.store.prepared import Statement
 from foreman.store.rows import error_columns, job_from_row, to_text
+from foreman.store.upstreams import Upstreams, lock, release, used
 
 #: Leases looked at by one call of ``expire``: a whole fleet's worth, and still a short transaction.
 EXPIRY_BATCH = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """An upstream as the claims know it: how many requests at once, for which models (names or patterns; none: any)."""
-
-    upstream: str
-    count: int
-    models: tuple[str, ...] = ()
+#: Jobs of one model failed by one call of ``unplaceable``: a short transaction; the next sweep is seconds away.
+FAILING_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +55,18 @@ class Claims:
         if not self.ready(now, 1):
             return NoClaim()
         with write():
-            rows = self._lock_upstreams()
-            servers = self._free(rows, now)
-            while servers and (choice := choose(servers, heads.candidates(servers, now), self.policy, now)):
-                claim = self._take(choice, rows[choice.server.name].failures, now)
+            standings = {each.name: each for each in lock(self.upstreams)}
+            all_servers = servers(standings.values(), now)
+            while choice := choose(all_servers, heads.candidates(all_servers, now), self.policy, now):
+                claim = self._take(choice, standings[choice.server.name].failures, now)
                 if claim is not None:
                     return claim
             return NoClaim()
 
-    def _lock_upstreams(self) -> dict[str, UpstreamRow]:
-        """The rows of our upstreams, made if need be; on PostgreSQL this is what lets one claim in at a time."""
-        names = sorted(each.upstream for each in self.upstreams)
-        rows = _lock(names)
-        if len(rows) < len(names):
-            UpstreamRow.insert_many([{"name": name} for name in names]).on_conflict_ignore().execute()
-            rows = _lock(names)
-        return rows
-
-    def _free(self, rows: dict[str, UpstreamRow], now: Moment) -> list[Server]:
-        """The upstreams that are well and have a slot left."""
-        used = self.used()
-        return [
-            Server(each.upstream, each.models, rows[each.upstream].model, rows[each.upstream].streak)
-            for each in self.upstreams
-            if rows[each.upstream].held_until <= now and used.get(each.upstream, 0) < each.count
-        ]
-
     def used(self) -> dict[str, int]:
         """Slots in use by upstream; those with none are left out."""
-        leased = JobRow.select(JobRow.upstream, fn.COUNT(JobRow.id)).where(JobRow.lease_until.is_null(is_null=False))
-        counted: Any = leased.group_by(JobRow.upstream).tuples()
         with read():
-            return {str(name): int(count) for name, count in counted}
+            return used()
 
     def _take(self, choice: Choice, failures: int, now: Moment) -> Claim | None:
         """Lease the chosen job; None if it was ended since it was looked at, which only happens on PostgreSQL."""
@@ -110,8 +84,8 @@ class Claims:
         if not rows:
             return None
         row = rows[0]
-        streak = server.streak + 1 if server.model == job.model else 1
-        UpstreamRow.update(model=job.model, streak=streak).where(UpstreamRow.name == server.name).execute()
+        given = {"model": job.model, "streak": server.streak + 1} if choice.warm else _loading(job.model)
+        UpstreamRow.update(given).where(UpstreamRow.name == server.name).execute()
         payload = PayloadRow.get_by_id(row.id)
         return Claim(
             job=job_from_row(row),
@@ -169,18 +143,20 @@ class Claims:
                 keep(artifact, at)
             return cause
 
-    def retry(self, claim: Claim, ready_at: Moment, *, counted: bool) -> Cause | None:
+    def retry(self, claim: Claim, ready_at: Moment, *, counted: bool, avoid: bool = False) -> Cause | None:
         """Give the job back, to be claimed from ``ready_at`` on; a run that is not ``counted`` uses up no attempt.
 
-        Returns a cause as ``complete`` does.
+        ``avoid``: another upstream that can run it goes first. Returns a cause as ``complete`` does.
 
         Raises:
             StaleLease: the claim is void; nothing was written.
         """
+        moved = {"avoided": claim.upstream} if avoid else {}
         with write():
             cause = self._ended(claim)
             if cause is None:
-                _update(claim, lease_until=None, ready_at=ready_at, attempt=claim.job.attempt - (not counted))
+                attempt = claim.job.attempt - (not counted)
+                _update(claim, lease_until=None, ready_at=ready_at, attempt=attempt, **moved)
             return cause
 
     def _ended(self, claim: Claim) -> Cause | None:
@@ -238,21 +214,45 @@ class Claims:
                 found.extend(row.id for row in rows)
         return found
 
-    def hold(self, upstream: str, until: Moment) -> None:
-        """Leave an upstream alone until then: it refused, and every job would only be refused as well."""
+    def hold(self, upstream: str, until: Moment, why: Cause = Cause.UPSTREAM_UNREACHABLE) -> None:
+        """Leave an upstream alone until then, or longer: it refused, and every job would only be refused as well."""
         with write():
-            changes = {"failures": UpstreamRow.failures + 1, "held_until": until}
-            UpstreamRow.update(changes).where(UpstreamRow.name == upstream).execute()
+            for each in lock([slots for slots in self.upstreams if slots.upstream == upstream]):
+                held_until = max(until, each.held_until)
+                changes = {"failures": each.failures + 1, "held_until": held_until, "held_for": why}
+                UpstreamRow.update(changes).where(UpstreamRow.name == upstream).execute()
 
     def release(self, upstream: str) -> None:
         """An upstream answered again."""
         with write():
-            UpstreamRow.update(failures=0, held_until=0).where(UpstreamRow.name == upstream).execute()
+            release(upstream)
+
+    def next_try(self, claim: Claim, now: Moment) -> Moment:
+        """When the claim's job can be tried next, going by which upstreams are held: ``now`` if one of them is not."""
+        with read():
+            return next_try(Upstreams(self.upstreams).standings(), claim.job.model, now) or now
+
+    def unplaceable(self, now: Moment) -> Sequence[Job]:
+        """Fail the jobs that wait for a model which no upstream may be asked for, and return them."""
+        if not all(each.models for each in self.upstreams):
+            return []
+        all_servers = servers([Standing(each) for each in self.upstreams], now)
+        with read():
+            strange = [model for model in heads.waiting_models() if not homes(all_servers, model)]
+        return [job for model in strange for job in self._fail_waiting(model, now)]
+
+    def _fail_waiting(self, model: str, now: Moment) -> Sequence[Job]:
+        failure = JobFailure(Cause.MODEL_NOT_FOUND, f'No upstream may be asked for the model "{presentable(model)}".')
+        with write():
+            waiting = (JobRow.model == model) & JobRow.ready_at.is_null(is_null=False)
+            rows = list(locked(JobRow.select(JobRow.id).where(waiting).limit(FAILING_BATCH), skip=True))
+            moved = [self.outbox.move(row.id, State.FAILED, now, **error_columns(failure)) for row in rows]
+            return [job for job in moved if job is not None]
 
 
-def _lock(names: Sequence[str]) -> dict[str, UpstreamRow]:
-    query = UpstreamRow.select().where(UpstreamRow.name.in_(names)).order_by(UpstreamRow.name)
-    return {row.name: row for row in locked(query)}
+def _loading(model: str) -> dict[str, Any]:
+    """The columns of an upstream that has to load ``model``: what it pushes out of its memory for that is not known."""
+    return {"model": model, "streak": 1, "loaded": None}
 
 
 def ended_on_request(cause: Cause) -> JobFailure:

@@ -10,24 +10,35 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from foreman.domain.job import Moment, Priority
-from foreman.domain.schedule import Candidate, Server
+from foreman.domain.schedule import Candidate, Server, takers
 from foreman.store.models import JobRow
 
 #: Models looked at per priority where upstreams are choosy about theirs. Beyond it the oldest job of all is still among
 #: the candidates, so none is forgotten.
 MODELS = 64
 
+#: What a candidate is made of.
+SHOWN = (JobRow.id, JobRow.priority, JobRow.model, JobRow.ready_at, JobRow.avoided)
+
 
 def candidates(servers: Sequence[Server], now: Moment) -> list[Candidate]:
-    """The fronts of the highest priority that any of ``servers`` can run, as the caller's transaction sees it now.
+    """The fronts of the highest priority that a free one of ``servers``, which are all there are, can run.
 
-    None is locked, and none that another transaction holds is passed over: that one may only be recording a delivery.
+    As the caller's transaction sees them now. None is locked, and none that another transaction holds is passed over:
+    that one may only be recording a delivery.
     """
+    if not any(server.free for server in servers):
+        return []
     for priority in Priority:
         fronts = {front.job_id: front for front in _of(priority, servers, now) if front is not None}
-        if any(server.can_run(front.model) for front in fronts.values() for server in servers):
+        if any(takers(servers, front) for front in fronts.values()):
             return list(fronts.values())
     return []
+
+
+def waiting_models() -> set[str]:
+    """The models that jobs wait for, some of them if there are very many."""
+    return {model for priority in Priority for model in _models(priority)}
 
 
 def _of(priority: Priority, servers: Sequence[Server], now: Moment) -> Iterator[Candidate | None]:
@@ -35,13 +46,25 @@ def _of(priority: Priority, servers: Sequence[Server], now: Moment) -> Iterator[
     if oldest is None:
         return
     yield oldest
-    for model in {server.model for server in servers if server.model is not None} - {oldest.model}:
+    free = [server for server in servers if server.free]
+    for model in {model for server in free for model in _in_memory(server)} - {oldest.model}:
         yield _first(_ready(priority, now).where(JobRow.model == model))
-    if any(server.models for server in servers):
-        yield from _of_each_model(priority, now)
+    if len(takers(servers, oldest)) < len(free):
+        # Some of them cannot run the oldest job, and want to know the oldest that they can.
+        for model in _models(priority):
+            yield _first(_ready(priority, now).where(JobRow.model == model))
 
 
-def _of_each_model(priority: Priority, now: Moment) -> Iterator[Candidate | None]:
+def _in_memory(server: Server) -> Iterator[str]:
+    """The models that a server has in its memory, by the names that jobs may have for them."""
+    if server.model is not None:
+        yield server.model
+    for model in server.loaded:
+        yield model
+        yield model.removesuffix(":latest")
+
+
+def _models(priority: Priority) -> Iterator[str]:
     """A loose scan of the index over (priority, model, ready_at): from each model straight to the next."""
     waiting = (JobRow.priority == priority) & JobRow.ready_at.is_null(is_null=False)
     model = ""
@@ -50,15 +73,15 @@ def _of_each_model(priority: Priority, now: Moment) -> Iterator[Candidate | None
         model = following.limit(1).scalar()
         if model is None:
             return
-        yield _first(_ready(priority, now).where(JobRow.model == model))
+        yield model
 
 
 def _ready(priority: Priority, now: Moment) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
     in_time = JobRow.start_by.is_null() | (JobRow.start_by > now)
-    shown = JobRow.select(JobRow.id, JobRow.priority, JobRow.model, JobRow.ready_at).order_by(JobRow.ready_at)
+    shown = JobRow.select(*SHOWN).order_by(JobRow.ready_at)
     return shown.where((JobRow.priority == priority) & (JobRow.ready_at <= now) & in_time)
 
 
 def _first(query: Any) -> Candidate | None:  # noqa: ANN401  (as above)
     row: Any = query.order_by(JobRow.ready_at, JobRow.id).first()
-    return None if row is None else Candidate(row.id, Priority(row.priority), row.model, row.ready_at)
+    return None if row is None else Candidate(row.id, Priority(row.priority), row.model, row.ready_at, row.avoided)

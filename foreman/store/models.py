@@ -70,6 +70,8 @@ class JobRow(Row):
     lease_token = IntegerField(default=0)
     #: The upstream that the last claim gave the job to.
     upstream = CharField(max_length=64, null=True)
+    #: The upstream that failed the last run, or did not take it: another that can run the job goes first.
+    avoided = CharField(max_length=64, null=True)
     #: Why somebody wants a running job ended: whoever holds the lease sees to it.
     cancel_code = CharField(max_length=24, null=True)
 
@@ -208,13 +210,23 @@ class UpstreamRow(Row):
     """An upstream as all workers share it. Locking this row is what serialises claims on PostgreSQL."""
 
     name = CharField(max_length=64, primary_key=True)
-    #: Connections refused in a row.
+    #: Tries in a row that it did not take.
     failures = IntegerField(default=0)
-    #: Until when it is left alone.
+    #: Until when it is left alone, and the cause of that.
     held_until = BigIntegerField(default=0)
-    #: The model of the job that it was given last, and how many in a row it was given for that model.
+    held_for = CharField(max_length=24, null=True)
+    #: The model of the job that it was given last, and for how many in a row nothing had to be loaded.
     model = TextField(null=True)
     streak = IntegerField(default=0)
+    #: When it was last probed, and what was wrong then.
+    checked_at = BigIntegerField(null=True)
+    error_code = CharField(max_length=24, null=True)
+    error_message = TextField(null=True)
+    error_status = IntegerField(null=True)
+    #: JSON lists of models, as it last told: those that it has, null if it does not say, and those in its memory, null
+    #: once another may have been put there.
+    available = TextField(null=True)
+    loaded = TextField(null=True)
 
     class Meta:
         """Peewee's options."""

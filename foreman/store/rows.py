@@ -8,7 +8,7 @@ from typing import Any
 
 from foreman.domain.job import Artifact, Job, JobFailure, JobRequest, Limits, Moment, Priority, Webhook
 from foreman.domain.lifecycle import Cause, State
-from foreman.store.models import ArtifactRow, JobRow
+from foreman.store.models import ArtifactRow, JobRow, UpstreamRow
 
 #: The column that keeps when a state was entered.
 ENTERED = {
@@ -43,11 +43,15 @@ def job_from_row(row: JobRow) -> Job:
         reached=_reached(row, state),
         expires_at=row.expires_at,
         stats=None if row.stats is None or state is not State.DONE else json.loads(row.stats),
-        failure=None
-        if row.error_code is None
-        else JobFailure(Cause(row.error_code), row.error_message or "", row.error_status),
+        failure=failure_from_row(row),
         version=row.version,
     )
+
+
+def failure_from_row(row: JobRow | UpstreamRow) -> JobFailure | None:
+    """What is wrong, where something is."""
+    code = row.error_code
+    return None if code is None else JobFailure(Cause(code), row.error_message or "", row.error_status)
 
 
 def _reached(row: JobRow, state: State) -> tuple[tuple[State, Moment], ...]:
@@ -109,7 +113,7 @@ def labels(metadata: dict[str, Any]) -> set[str]:
 
 
 def error_columns(failure: JobFailure) -> dict[str, Any]:
-    """A failure as the job row keeps it."""
+    """A failure as a row keeps it."""
     return {"error_code": str(failure.code), "error_message": failure.message, "error_status": failure.upstream_status}
 
 

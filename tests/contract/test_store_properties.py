@@ -225,10 +225,9 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.held_until <= self.now)
     @rule()
     def hold(self) -> None:
-        """The upstream refused; before the first claim the store knows of none that could be held."""
+        """The upstream refused."""
         self.stores.hold(self.now + 3_000)
-        if any(job.token for job in self.model.jobs.values()):
-            self.model.held_until = self.now + 3_000
+        self.model.held_until = self.now + 3_000
 
     @precondition(lambda self: self.model.held_until > self.now)
     @rule()

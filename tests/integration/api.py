@@ -19,6 +19,7 @@ from foreman.domain.address import Policy
 from foreman.domain.job import Artifact, Claim, JobFailure, Limits
 from foreman.domain.lifecycle import Cause, State
 from foreman.domain.schedule import Policy as SchedulePolicy
+from foreman.domain.upstream import Slots
 from foreman.net.origin import parse
 from foreman.net.passthrough import Passthrough
 from foreman.queue.announcer import Announcer
@@ -32,7 +33,7 @@ from foreman.services.submit import Submitter
 from foreman.services.watch import Watcher
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
-from foreman.store.claims import Claims, Slots
+from foreman.store.claims import Claims
 from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs

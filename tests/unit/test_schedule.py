@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foreman.domain.job import Priority
-from foreman.domain.schedule import Candidate, Policy, Server, choose
+from foreman.domain.schedule import Candidate, Policy, Server, choose, full_name, homes
 
 #: A model's job may be passed over for 60 s, and 4 jobs in a row go to one model.
 POLICY = Policy(max_wait_ms=60_000, max_streak=4)
@@ -113,7 +116,73 @@ def test_an_empty_server_is_filled_before_a_model_is_pushed_out_of_another() -> 
 )
 def test_a_server_runs_the_models_that_its_patterns_name(models: tuple[str, ...], model: str, able: bool) -> None:  # noqa: FBT001 (a column of the table)
     """Names as Ollama reads them: no tag is ``:latest``; ``*`` stands for anything."""
-    assert server(models=models).can_run(model) is able
+    assert server(models=models).allows(model) is able
+
+
+def listing(name: str, *available: str, **changes: Any) -> Server:
+    """An upstream that says what it has."""
+    return replace(server(name), available=frozenset(map(full_name, available)), **changes)
+
+
+@pytest.mark.parametrize(
+    ("servers", "expected"),
+    [
+        # Nobody says what it has: all of them, as long as the operator named no models.
+        ([server("1"), server("2")], "12"),
+        ([server("1"), server("2", models=("b",))], "1"),
+        # Where the model is listed, and nowhere else.
+        ([listing("1", "a"), listing("2", "b"), server("3")], "1"),
+        ([listing("1", "a:latest"), listing("2", "A")], "12"),
+        # To name a model is as good as to list it, unless the list says otherwise.
+        ([server("1", models=("a",)), listing("2", "a"), server("3")], "12"),
+        ([replace(listing("1", "b"), models=("a",)), listing("2", "a")], "2"),
+        # Nobody lists it: somebody may have it all the same, or says that there is no such model.
+        ([listing("1", "b"), server("2")], "2"),
+        ([listing("1", "b"), listing("2", "c")], "12"),
+        # Who is down is passed over if another has the model, and waited for if none has.
+        ([listing("1", "a", down=True), listing("2", "a")], "2"),
+        ([listing("1", "a", down=True), listing("2", "b")], "1"),
+        ([replace(server("1"), down=True), replace(server("2"), down=True)], "12"),
+        # Nobody may be asked for it.
+        ([server("1", models=("b",)), server("2", models=("c*",))], ""),
+    ],
+)
+def test_a_model_is_at_home_where_it_can_be_run(servers: list[Server], expected: str) -> None:
+    """As far as upstreams and the operator tell, and whether or not a slot is free there."""
+    assert "".join(each.name for each in homes(servers, "a")) == expected
+    assert homes([replace(each, free=False) for each in servers], "a") == [
+        replace(each, free=False) for each in homes(servers, "a")
+    ]
+
+
+def test_a_job_waits_for_the_upstream_that_has_its_model() -> None:
+    """A free one without it would only fail the job."""
+    busy = listing("1", "a", free=False)
+    assert chosen([busy, listing("2", "b")], [job("1"), job("2", "b")]) == ("2", "2", False)
+    assert chosen([busy, listing("2", "b")], [job("1")]) is None
+
+
+def test_a_job_does_not_go_where_it_failed_if_it_can_go_elsewhere() -> None:
+    """Not even back to its model; but rather there than nowhere."""
+    failed = replace(job("1"), avoided="1")
+    servers = [server("1", model="a"), server("2", model="b")]
+    assert chosen(servers, [failed]) == ("1", "2", False)
+    assert chosen(servers, [failed, job("2", "a")]) == ("2", "1", True)
+    assert chosen([servers[0], replace(servers[1], free=False)], [failed]) == ("1", "1", True)
+
+
+def test_of_two_with_the_model_in_memory_the_one_with_more_room_is_taken() -> None:
+    """Two requests at once slow each other down."""
+    servers = [replace(server("1", model="a"), load=0.5), replace(server("2", model="a"), load=0.25)]
+    assert chosen(servers, [job("1")]) == ("1", "2", True)
+
+
+def test_an_upstream_may_have_several_models_in_memory() -> None:
+    """All of them go on within the bounds, the oldest job first."""
+    several = replace(server("1", model="a"), loaded=frozenset({"b:latest"}))
+    jobs = [job("1", waited_ms=1), job("2", "b", waited_ms=2), job("3", "c", waited_ms=9)]
+    assert chosen([several], jobs) == ("2", "1", True)
+    assert chosen([replace(several, streak=4)], jobs) == ("3", "1", False)
 
 
 CANDIDATES = st.lists(

@@ -1,0 +1,131 @@
+"""The upstreams as all processes share them: slots in use, holds, and what the last probe found.
+
+Only those that the settings name are looked at; a row of one that they no longer name is left where it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import fn
+
+from foreman.domain.job import JobFailure, Moment, Priority
+from foreman.domain.lifecycle import Cause
+from foreman.domain.upstream import Slots, Standing, Survey
+from foreman.store.database import locked, read, write
+from foreman.store.models import JobRow, UpstreamRow
+from foreman.store.rows import error_columns, failure_from_row, to_text
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """The upstreams table, for whoever looks at it or probes what it is about."""
+
+    slots: tuple[Slots, ...]
+
+    def standings(self) -> list[Standing]:
+        """How each upstream stands, in the order of the settings.
+
+        Raises:
+            StoreUnavailable: it cannot be told.
+        """
+        with read():
+            rows = {row.name: row for row in UpstreamRow.select().where(UpstreamRow.name.in_(_names(self.slots)))}
+            return _standings(self.slots, rows)
+
+    def record(self, found: Mapping[str, Survey | JobFailure], at: Moment) -> list[Standing]:
+        """Keep what probes found; returns how those stood that are back by it: held no longer, nor are their jobs.
+
+        Raises:
+            StoreUnavailable: nothing was kept.
+        """
+        with write():
+            standings = lock(self.slots)
+            back = [each for each in standings if each.name in found and each.is_back(found[each.name])]
+            for name, what in found.items():
+                UpstreamRow.update(_columns(what, at)).where(UpstreamRow.name == name).execute()
+            for each in back:
+                release(each.name)
+                _bring_forward(each, at)
+            return back
+
+
+def lock(slots: Sequence[Slots]) -> list[Standing]:
+    """How each upstream stands, within the caller's write transaction, which nobody else's can run beside.
+
+    Rows are made where they are missing; on PostgreSQL locking them is what lets one claim in at a time.
+    """
+    names = _names(slots)
+    rows = _lock(names)
+    if len(rows) < len(names):
+        UpstreamRow.insert_many([{"name": name} for name in names]).on_conflict_ignore().execute()
+        rows = _lock(names)
+    return _standings(slots, rows)
+
+
+def used() -> dict[str, int]:
+    """Slots in use by upstream; those with none are left out."""
+    leased = JobRow.select(JobRow.upstream, fn.COUNT(JobRow.id)).where(JobRow.lease_until.is_null(is_null=False))
+    counted: Any = leased.group_by(JobRow.upstream).tuples()
+    return {str(name): int(count) for name, count in counted}
+
+
+def release(name: str) -> None:
+    """End an upstream's hold, within the caller's transaction."""
+    UpstreamRow.update(failures=0, held_until=0, held_for=None).where(UpstreamRow.name == name).execute()
+
+
+def _bring_forward(held: Standing, at: Moment) -> None:
+    """Make the jobs ready that wait for the end of a hold: they were refused, and are tried again no earlier."""
+    for priority in Priority:
+        # A range of the index over (priority, ready_at), and only of what lies ahead: jobs between two runs.
+        waiting = (JobRow.priority == priority) & JobRow.ready_at.between(at + 1, held.held_until)
+        changes = {"ready_at": at, "version": JobRow.version + 1}
+        JobRow.update(changes).where(waiting & (JobRow.avoided == held.name)).execute()
+
+
+def _names(slots: Sequence[Slots]) -> list[str]:
+    return sorted(each.upstream for each in slots)
+
+
+def _lock(names: Sequence[str]) -> dict[str, UpstreamRow]:
+    query = UpstreamRow.select().where(UpstreamRow.name.in_(names)).order_by(UpstreamRow.name)
+    return {row.name: row for row in locked(query)}
+
+
+def _standings(slots: Sequence[Slots], rows: Mapping[str, UpstreamRow]) -> list[Standing]:
+    in_use = used()
+    return [
+        _standing(each, rows[each.upstream], in_use.get(each.upstream, 0)) if each.upstream in rows else Standing(each)
+        for each in slots
+    ]
+
+
+def _standing(slots: Slots, row: UpstreamRow, in_use: int) -> Standing:
+    return Standing(
+        slots=slots,
+        used=in_use,
+        model=row.model,
+        streak=row.streak,
+        failures=row.failures,
+        held_until=row.held_until,
+        held_for=None if row.held_for is None else Cause(row.held_for),
+        checked_at=row.checked_at,
+        error=failure_from_row(row),
+        survey=Survey(
+            available=None if row.available is None else tuple(json.loads(row.available)),
+            loaded=() if row.loaded is None else tuple(json.loads(row.loaded)),
+        ),
+    )
+
+
+def _columns(found: Survey | JobFailure, at: Moment) -> dict[str, Any]:
+    """The columns that a probe changes: one that failed leaves what was known of the models, but not of the memory."""
+    if isinstance(found, JobFailure):
+        return {"checked_at": at, "loaded": None, **error_columns(found)}
+    available = None if found.available is None else to_text(found.available)
+    nothing_wrong = {"error_code": None, "error_message": None, "error_status": None}
+    return {"checked_at": at, "available": available, "loaded": to_text(found.loaded), **nothing_wrong}
