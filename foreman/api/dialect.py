@@ -20,6 +20,7 @@ def foreign(path: str, status: int, message: str) -> dict[str, Any] | None:
 
     Source: Ollama's ``docs/api.md`` and OpenAI's API reference, section "Error codes".
     """
+    path = "/" + path.lstrip("/")  # as routes are found
     if _is_below(path, OLLAMA):
         return {"error": message}
     if _is_below(path, OPENAI):

@@ -97,6 +97,25 @@ BAD_CODING = Kind(
     "The body is encoded",
     "Send the body as it is, without a Content-Encoding.",
 )
+URI_TOO_LONG = Kind(
+    "uri-too-long", HTTPStatus.REQUEST_URI_TOO_LONG, "The URL is too long", "The first line is over 4094 bytes."
+)
+HEADERS_TOO_LARGE = Kind(
+    "headers-too-large",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "The headers are too large",
+    "There may be 100 headers of 8190 bytes each.",
+)
+EXPECTATION_FAILED = Kind(
+    "expectation-failed", HTTPStatus.EXPECTATION_FAILED, "Not to be expected", "Expect may only be 100-continue."
+)
+# RFC 9112 section 6.1 would have 501 here; but nothing is wrong with the server, and alarms look at 5xx.
+BAD_TRANSFER_CODING = Kind(
+    "unsupported-transfer-coding",
+    HTTPStatus.BAD_REQUEST,
+    "The body is sent in a way that is not understood",
+    "Transfer-Encoding may only be chunked.",
+)
 INTERNAL = Kind(
     "internal",
     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -204,6 +223,11 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(errors.ForemanError, _foreseen)
 
 
+def problem_body(kind: Kind, status: HTTPStatus, detail: str) -> dict[str, Any]:
+    """The JSON object of a problem of one ``kind``."""
+    return {"type": f"urn:foreman:problem:{kind.name}", "title": kind.title, "status": status, "detail": detail}
+
+
 def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     """Write the body of a problem, Falcon's own errors included."""
     status = HTTPStatus(error.status_code)
@@ -211,7 +235,7 @@ def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPErr
     detail = error.description or kind.detail
     body = foreign(req.path, status, detail)
     if body is None:
-        body = {"type": f"urn:foreman:problem:{kind.name}", "title": kind.title, "status": status, "detail": detail}
+        body = problem_body(kind, status, detail)
         if isinstance(error, HTTPProblem) and error.problems:
             body["errors"] = [{"pointer": each.pointer, "detail": each.detail} for each in error.problems]
         resp.content_type = MEDIA_PROBLEM

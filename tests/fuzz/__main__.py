@@ -1,0 +1,157 @@
+"""``make fuzz``: the whole of foreman, and wrong requests by the million; ends with 1 if one was answered badly.
+
+Most go straight into the application, in processes that share the database, Redis and workers of the real one; some go
+to gunicorn as bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from tests.acceptance.stack import ROOT, Stack
+from tests.fuzz.driver import ENOUGH
+from tests.fuzz.grammar import Route, World, any_request
+from tests.fuzz.oracle import complaints
+from tests.fuzz.wire import as_bytes, send
+
+SECRET = "fuzz-canary-7d1f"
+#: Ended jobs leave soon, so that the database stays small; the queue fills up now and then, and that is told honestly.
+ENV = {
+    "FOREMAN_JOBS_TTL_S": "20",
+    "FOREMAN_JOBS_MAX_QUEUE": "500",
+    "FOREMAN_PRUNE_INTERVAL_S": "5",
+    "FOREMAN_WEB_THREADS": "8",
+    "FOREMAN_WEBHOOK_SECRET": SECRET,
+    "FOREMAN_WEBHOOK_TIMEOUT_S": "0.5",
+    "FOREMAN_WEBHOOK_RETRY_DELAYS_S": "0.1",
+    "FOREMAN_UPSTREAM_SLOTS": "4",
+    "FOREMAN_LOG_LEVEL": "warning",
+    "FOREMAN_LOG_FORMAT": "json",
+}
+#: One in so many goes over a socket.
+WIRE_SHARE = 50
+#: What the log says of a fault of foreman's.
+_FAULT = re.compile(r"Traceback \(most recent call last\)|\"level\": ?\"(error|critical)\"")
+
+
+def _start(stack: Stack, seed: int, first: int, count: int) -> subprocess.Popen[str]:
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.fuzz.driver",
+        *map(str, (seed, first, count)),
+        stack.receiver.url,
+        *_secrets(stack),
+    ]
+    # Nobody may wait in a driver: it has one thread.
+    env = stack.environ() | {"FOREMAN_WEB_THREADS": "1", "FOREMAN_WEB_FOLLOWERS": "16"}
+    with (stack.directory / "driver.log").open("ab") as log:
+        return subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
+
+
+def _secrets(stack: Stack) -> list[str]:
+    return [SECRET, str(stack.directory), f":{stack.valkey.port}"]
+
+
+def _over_the_wire(stack: Stack, seed: int, count: int) -> dict[str, Any]:
+    """Like a driver's summary, for ``count`` requests to gunicorn."""
+    routes = tuple(
+        Route(path, ("GET", "POST", "DELETE")) for path in ("/jobs", "/jobs/{job_id}", "/api/chat", "/healthz")
+    )
+    statuses: collections.Counter[str] = collections.Counter()
+    findings: list[str] = []
+    secrets = tuple(each.encode() for each in _secrets(stack))
+    for number in range(count):
+        dice = random.Random(f"{seed}/wire/{number}")
+        request = any_request(dice, routes, World(stack.receiver.url))
+        data = as_bytes(dice, request)
+        try:
+            answer = send(stack.port, data)
+        except TimeoutError:
+            findings.append(f"{seed}/wire/{number}: no answer: {data[:500]!r}")
+            continue
+        statuses[str(answer.status) if answer else "none"] += 1
+        if answer:
+            target = (data.split(b" ", 2)[1:2] or [b""])[0].partition(b"?")[0]
+            path = unquote_to_bytes(target).decode("utf-8", "replace")
+            method = data.partition(b" ")[0].decode("latin-1")
+            found = complaints(method, path, answer, secrets, read=False)
+            findings += [f"{seed}/wire/{number}: {each}: {data[:500]!r}" for each in found]
+        if len(findings) >= ENOUGH:
+            break
+    return {"sent": sum(statuses.values()), "statuses": dict(statuses), "reached": [], "findings": findings}
+
+
+def _summary(stack: Stack, driver: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a driver says at its end; until then the peers forget what they got, which is of no use to anybody."""
+    while True:
+        try:
+            output = driver.communicate(timeout=1)[0]
+        except subprocess.TimeoutExpired:
+            stack.upstream.calls.clear()
+            stack.receiver.forget()
+        else:
+            return dict(json.loads(output)) if output else {"findings": ["a driver ended before its time"]}
+
+
+def _faults(stack: Stack) -> Iterator[str]:
+    """What the processes logged of faults, and which of them did not live to see the end."""
+    for name in (*stack.commands, "driver"):
+        log = stack.log(name)
+        if found := _FAULT.search(log):
+            yield f"{name} logged: {log[max(0, found.start() - 1500) : found.end() + 1500]}"
+    for name, process in stack.processes.items():
+        if process.poll() is not None:
+            yield f"{name} ended with {process.returncode}"
+    if not stack.answers():
+        yield "the API no longer answers"
+
+
+def run(requests: int, processes: int, seed: int) -> int:
+    """Send them all, print what came of it, and return the exit status."""
+    began = time.monotonic()
+    wired = requests // WIRE_SHARE
+    each, rest = divmod(requests - wired, processes)
+    with tempfile.TemporaryDirectory(prefix="foreman-fuzz-") as directory, Stack(Path(directory), ENV) as stack:
+        counts = [each + (rest if index == 0 else 0) for index in range(processes)]
+        drivers = [_start(stack, seed, index * (each + rest), count) for index, count in enumerate(counts)]
+        try:
+            told = [_over_the_wire(stack, seed, wired)]
+            told += [_summary(stack, driver) for driver in drivers]
+        finally:
+            for driver in drivers:
+                driver.kill()
+        findings = [finding for one in told for finding in one["findings"]] + list(_faults(stack))
+    statuses: collections.Counter[str] = collections.Counter()
+    for one in told:
+        statuses.update(one.get("statuses", {}))
+    sent = sum(one.get("sent", 0) for one in told)
+    print(f"{sent} requests in {time.monotonic() - began:.0f} s, seed {seed}, {told[0]['sent']} of them over sockets")
+    print("answers:", ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items())))
+    print("reached:", ", ".join(sorted({path or "/" for one in told for path in one.get("reached", [])})))
+    for finding in findings[:ENOUGH]:
+        print("FOUND", finding)
+    return 1 if findings or sent < requests else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description=__doc__.partition(";")[0] if __doc__ else ""
+    )
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    sys.exit(run(given.requests, given.processes, given.seed))
