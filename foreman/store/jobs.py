@@ -143,7 +143,7 @@ class Jobs:
     def owner(self, job_id: str) -> str | None:
         """The key whose job it is or was, ``""`` for one submitted without; None if there was never one."""
         with read():
-            owner = JobRow.select(JobRow.owner).where(JobRow.id == job_id).scalar()
+            owner = _OWNER.scalar(job_id=job_id)
             if owner is None:
                 owner = TombstoneRow.select(TombstoneRow.owner).where(TombstoneRow.job_id == job_id).scalar()
         return None if owner is None else str(owner)
@@ -193,6 +193,8 @@ class Jobs:
 _BY_ID = Statement(lambda given: JobRow.select().where(JobRow.id == given.job_id))
 
 _BY_KEY = Statement(lambda given: JobRow.select().where(JobRow.idempotency_key == given.key))
+
+_OWNER = Statement(lambda given: JobRow.select(JobRow.owner).where(JobRow.id == given.job_id))
 
 _STATE = Statement(lambda given: JobRow.select(JobRow.state).where(JobRow.id == given.job_id))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from foreman.domain.api_key import Allowance, ApiKey
 from foreman.domain.job import Moment, Priority
 from foreman.store.database import read, write
 from foreman.store.models import ApiKeyRow
+from foreman.store.prepared import Statement
 
 
 class Keys:
@@ -32,7 +34,7 @@ class Keys:
     def find(self, key_id: str) -> ApiKey | None:
         """The key with this id, revoked or not."""
         with read():
-            row = ApiKeyRow.get_or_none(ApiKeyRow.id == key_id)
+            row = _BY_ID.first(key_id=key_id)
         return None if row is None else _from_row(row)
 
     def all(self) -> Sequence[ApiKey]:
@@ -53,13 +55,17 @@ class Keys:
             return bool(ApiKeyRow.select().where(ApiKeyRow.id == key_id).exists())
 
 
-def _from_row(row: ApiKeyRow) -> ApiKey:
+#: Run for every request.
+_BY_ID = Statement(lambda given: ApiKeyRow.select().where(ApiKeyRow.id == given.key_id))
+
+
+def _from_row(row: Any) -> ApiKey:  # noqa: ANN401  (a model's or a statement's)
     priority = row.max_priority
     return ApiKey(
         id=row.id,
         name=row.name,
         digest=row.digest,
-        admin=row.admin,
+        admin=bool(row.admin),
         allowance=Allowance(row.max_queued, None if priority is None else Priority(priority), row.per_minute),
         created_at=row.created_at,
         revoked_at=row.revoked_at,
