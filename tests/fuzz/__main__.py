@@ -37,6 +37,8 @@ ENV = {
     "FOREMAN_WEBHOOK_TIMEOUT_S": "0.5",
     "FOREMAN_WEBHOOK_RETRY_DELAYS_S": "0.1",
     "FOREMAN_UPSTREAM_SLOTS": "4",
+    "FOREMAN_UPSTREAM_CONNECT_TIMEOUT_S": "60",
+    "FOREMAN_JOBS_LEASE_S": "30",
     "FOREMAN_LOG_LEVEL": "warning",
     "FOREMAN_LOG_FORMAT": "json",
 }
@@ -87,7 +89,7 @@ def _over_the_wire(stack: Stack, seed: int, count: int) -> dict[str, Any]:
             target = (data.split(b" ", 2)[1:2] or [b""])[0].partition(b"?")[0]
             path = unquote_to_bytes(target).decode("utf-8", "replace")
             method = data.partition(b" ")[0].decode("latin-1")
-            found = complaints(method, path, answer, secrets, read=False)
+            found = complaints(method, path, answer, secrets, read=False, limited=request.limited)
             findings += [f"{seed}/wire/{number}: {each}: {data[:500]!r}" for each in found]
         if len(findings) >= ENOUGH:
             break

@@ -127,7 +127,7 @@ class Driver:
         self.statuses[answer.status] += 1
         self._learn(request, answer)
         path = unquote_to_bytes(request.path).decode("utf-8", "replace")
-        for complaint in complaints(request.method, path, answer, self._secrets):
+        for complaint in complaints(request.method, path, answer, self._secrets, limited=request.limited):
             self.findings.append(f"{seed}/{number}: {complaint}: {request!r:.2000}")
 
     def _learn(self, request: Request, answer: Answer) -> None:

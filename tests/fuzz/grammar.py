@@ -129,6 +129,11 @@ class Request:
     #: The client does not wait for the answer.
     hangs_up: bool = False
 
+    @property
+    def limited(self) -> bool:
+        """Whether it may have said how long its job may take."""
+        return b"_timeout_s" in self.body or b"start_deadline_s" in self.body
+
 
 #: Where most of a request is read, and most can go wrong: these are asked more often than the rest.
 DEEP = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 #: What a body would show of a fault: Python's own words, and where foreman lies.
@@ -22,12 +23,22 @@ class Answer:
     body: bytes
 
 
-def complaints(method: str, path: str, answer: Answer, secrets: Sequence[bytes], *, read: bool = True) -> list[str]:
+#: Calls that are answered when their job has ended, and so perhaps with what it ended by.
+_CHATS = frozenset({"/api/chat", "/v1/chat/completions"})
+
+
+def complaints(
+    method: str, path: str, answer: Answer, secrets: Sequence[bytes], *, read: bool = True, limited: bool = False
+) -> list[str]:
     """What is wrong with ``answer``: nothing, for a well-behaved server. ``secrets`` may be in no answer.
 
-    Unless the request was surely ``read``, its path may not have been, nor whose form of errors it asks for.
+    Unless the request was surely ``read``, its path may not have been, nor whose form of errors it asks for. One that
+    ``limited`` the time its chat may take is rightly told that this time was over.
     """
-    return list(_complaints(method, "/" + path.lstrip("/"), answer, secrets, read))
+    path = "/" + path.strip("/")
+    if limited and path in _CHATS and answer.status == HTTPStatus.GATEWAY_TIMEOUT:
+        return []
+    return list(_complaints(method, path, answer, secrets, read))
 
 
 def _complaints(method: str, path: str, answer: Answer, secrets: Sequence[bytes], read: bool) -> Iterator[str]:  # noqa: FBT001

@@ -60,6 +60,14 @@ def test_each_kind_of_bad_answer_is_complained_of(path: str, given: Answer) -> N
     assert complaints("GET", path, given, [b"canary"])
 
 
+def test_only_a_chat_that_was_given_a_time_may_run_out_of_it() -> None:
+    """Its client asked for that."""
+    late = answer(504, JSON_TYPE, {"error": "late"})
+    assert complaints("POST", "/api/chat", late, [], limited=True) == []
+    assert complaints("POST", "/api/chat", late, [])
+    assert complaints("POST", "/api/show", late, [], limited=True)
+
+
 def made(seed: int, count: int) -> list[Request]:
     """The first requests of a seed."""
     return [any_request(random.Random(f"{seed}/{number}"), ROUTES, World()) for number in range(count)]
