@@ -251,8 +251,9 @@ class _Handler(BaseHTTPRequestHandler):
 class FakeOllama:
     """The server, as a context manager. ``calls`` holds what came in; ``next`` says how the next chats are answered.
 
-    ``connections`` are open now. ``models`` are those it knows, ``None`` for any; ``loaded`` those in memory. Loading
-    takes ``load_delay_s``. With ``tls`` it speaks that.
+    ``connections`` are open now; ``in_flight`` chats and loads are being answered, ``max_in_flight`` at most until now.
+    ``models`` are those it knows, ``None`` for any; ``loaded`` those in memory. Loading takes ``load_delay_s``. With
+    ``tls`` it speaks that.
     """
 
     def __init__(
@@ -272,7 +273,7 @@ class FakeOllama:
         self.connections: set[socket.socket] = set()
         self.loaded: dict[str, float] = {}
         self.max_in_flight = 0
-        self._in_flight = 0
+        self.in_flight = 0
         self._changed = threading.Condition()
         self._chats: deque[Behaviour] = deque()
         self._loads: deque[Behaviour] = deque()
@@ -358,14 +359,14 @@ class FakeOllama:
         received = exchange.received
         with self._changed:
             self.calls.append(received)
-            self._in_flight += received.is_chat
-            self.max_in_flight = max(self.max_in_flight, self._in_flight)
+            self.in_flight += received.is_chat or received.is_load
+            self.max_in_flight = max(self.max_in_flight, self.in_flight)
             self._changed.notify_all()
         try:
             self._route(exchange)
         finally:
             with self._changed:
-                self._in_flight -= received.is_chat
+                self.in_flight -= received.is_chat or received.is_load
                 self._changed.notify_all()
 
     def _route(self, exchange: Exchange) -> None:

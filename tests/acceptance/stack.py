@@ -36,6 +36,13 @@ def procfile() -> dict[str, list[str]]:
     return {name: shlex.split(command) for name, _, command in lines}
 
 
+def with_jobs_processes(count: int) -> dict[str, list[str]]:
+    """As ``procfile``, with several processes that run jobs in place of the one: ``jobs1``, ``jobs2`` and so on."""
+    commands = procfile()
+    command = commands.pop("jobs")
+    return commands | {f"jobs{number}": command for number in range(1, count + 1)}
+
+
 def eventually(look: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
     """The first true thing that ``look`` returns."""
     deadline = time.monotonic() + timeout_s
