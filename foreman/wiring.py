@@ -35,7 +35,9 @@ from foreman.services.deliver import Deliverer
 from foreman.services.issue import Issuer
 from foreman.services.leases import LeaseKeeper
 from foreman.services.persist import Persister
+from foreman.services.ping import Pinger
 from foreman.services.prune import Pruner
+from foreman.services.redeliver import Redeliverer
 from foreman.services.run import RetryPolicy, Runner
 from foreman.services.submit import Submitter
 from foreman.services.sweep import Sweeper
@@ -43,6 +45,7 @@ from foreman.services.watch import Watcher
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
 from foreman.store.claims import Claims
+from foreman.store.deliveries import Deliveries
 from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
@@ -50,12 +53,16 @@ from foreman.store.keys import Keys
 from foreman.store.objects import Objects
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
+from foreman.store.redelivery import Redelivery
 
 if TYPE_CHECKING:
     from foreman.settings import Settings
 
 #: Set when this process is asked to stop: running jobs have ``workers.shutdown_grace_s`` from then on.
 stopping = threading.Event()
+
+#: What receivers are told of who calls.
+USER_AGENT = f"foreman/{__version__}"
 
 #: How long a sender's lease outlives the deadline of its try, milliseconds: time to record what came of it.
 SENDING_MARGIN_MS = 5_000
@@ -68,6 +75,7 @@ class Stores:
     jobs: Jobs
     claims: Claims
     events: Events
+    deliveries: Deliveries
     artifacts: Artifacts
     endings: Endings
     pruning: Pruning
@@ -85,6 +93,8 @@ class Services:
     deliverer: Deliverer
     pruner: Pruner
     sweeper: Sweeper
+    redeliverer: Redeliverer
+    pinger: Pinger
 
 
 @cache
@@ -138,6 +148,7 @@ def stores() -> Stores:
         jobs=Jobs(outbox, conf.jobs.max_queue),
         claims=_claims(outbox),
         events=Events(round(conf.webhook.timeout_s * 1000) + SENDING_MARGIN_MS, conf.webhook.origin_concurrency),
+        deliveries=Deliveries(),
         artifacts=Artifacts(outbox),
         endings=Endings(outbox),
         pruning=Pruning(),
@@ -241,6 +252,8 @@ def services() -> Services:
         _deliverer(),
         _pruner(),
         _sweeper(),
+        Redeliverer(Redelivery(), messenger()),
+        _pinger(),
     )
 
 
@@ -286,15 +299,24 @@ def _persister() -> Persister:
     return Persister(stores().artifacts, stores().objects, announcer(), settings().artifacts.inline_limit_b)
 
 
+@cache
+def _sender() -> WebhookSender:
+    return WebhookSender(policy(), settings().webhook.timeout_s)
+
+
+def _pinger() -> Pinger:
+    return Pinger(_sender(), parse_secrets(settings().webhook.secret), USER_AGENT)
+
+
 def _deliverer() -> Deliverer:
     conf = settings().webhook
     return Deliverer(
         events=stores().events,
-        sender=WebhookSender(policy(), conf.timeout_s),
+        sender=_sender(),
         messenger=messenger(),
         schedule=Schedule(conf.retry_delays_s, conf.nonterminal_retries),
         secrets=parse_secrets(conf.secret),
-        user_agent=f"foreman/{__version__}",
+        user_agent=USER_AGENT,
         spread=conf.retry_jitter,
     )
 

@@ -15,6 +15,7 @@ from foreman.api.artifacts import ArtifactResource
 from foreman.api.cancel import CancelResource
 from foreman.api.chat import ChatResource, Reader
 from foreman.api.conversation import Desk
+from foreman.api.deliveries import DeliveriesResource, RedeliverResource
 from foreman.api.events import EventsResource
 from foreman.api.gate import Gate
 from foreman.api.health import HealthResource, MetricsResource, ReadyResource
@@ -22,18 +23,23 @@ from foreman.api.jobs import JobResource, JobsResource
 from foreman.api.openai import ChatCompletionsResource, ModelsResource
 from foreman.api.passthrough import PATHS, Counter, Order, Question
 from foreman.api.places import Places
+from foreman.api.problems import TOO_MANY_PINGS
 from foreman.api.readiness import Check, Readiness
 from foreman.api.view import JobView
 from foreman.api.waiting import WaitingRoom
+from foreman.api.webhooks import MAX_PINGS, PingResource, RecoverResource, WebhookEventsResource
 from foreman.domain.address import Policy
 from foreman.domain.job import Limits
 from foreman.net.passthrough import Passthrough
 from foreman.services.authenticate import Authenticator
 from foreman.services.cancel import Canceller
+from foreman.services.ping import Pinger
 from foreman.services.prune import Pruner
+from foreman.services.redeliver import Redeliverer
 from foreman.services.submit import Submitter
 from foreman.services.watch import Watcher
 from foreman.store.artifacts import Artifacts
+from foreman.store.deliveries import Deliveries
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
 from foreman.store.objects import Objects
@@ -49,9 +55,12 @@ class Parts:
     canceller: Canceller
     watcher: Watcher
     pruner: Pruner
+    redeliverer: Redeliverer
+    pinger: Pinger
     passthrough: Passthrough
     jobs: Jobs
     events: Events
+    deliveries: Deliveries
     artifacts: Artifacts
     objects: Objects
     #: The dependencies that ``/readyz`` names.
@@ -84,6 +93,10 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app.add_route("/jobs/{job_id}", JobResource(view, waiting, parts.pruner))
     app.add_route("/jobs/{job_id}/cancel", CancelResource(parts.canceller, parts.jobs, view, waiting))
     app.add_route("/jobs/{job_id}/artifacts/{name}", ArtifactResource(parts.jobs, parts.artifacts, parts.objects))
+    app.add_route("/jobs/{job_id}/deliveries", DeliveriesResource(parts.jobs, parts.deliveries))
+    app.add_route("/jobs/{job_id}/deliveries/{state}/redeliver", RedeliverResource(parts.jobs, parts.redeliverer))
+    app.add_route("/webhooks/events", WebhookEventsResource(parts.deliveries))
+    app.add_route("/webhooks/recover", RecoverResource(parts.redeliverer, parts.max_body_b))
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
     app.add_route("/metrics", MetricsResource(parts.jobs, parts.events))
@@ -95,6 +108,8 @@ def _add_long_routes(app: falcon.App[Any, Any], parts: Parts) -> None:
     """The routes whose clients stay connected, all bounded by the same places."""
     places = Places(parts.max_followers)
     app.add_route("/jobs/{job_id}/events", EventsResource(parts.jobs, parts.watcher, places, parts.stopping))
+    pings = Places(MAX_PINGS, TOO_MANY_PINGS)
+    app.add_route("/webhooks/ping", PingResource(parts.pinger, parts.policy, pings, places, parts.max_body_b))
     desk = Desk(parts.submitter, parts.watcher, parts.canceller, places, parts.stopping)
     reader = Reader(parts.defaults, parts.policy, parts.max_body_b)
     app.add_route("/api/chat", ChatResource(reader, desk))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from typing import Self
 
-from foreman.api.problems import NO_PLACE, HTTPProblem
+from foreman.api.problems import NO_PLACE, HTTPProblem, Kind
 
 
 class Places:
-    """``count`` places for requests that last as long as their job does. Safe to share between threads."""
+    """``count`` places for requests that last; who finds none is told ``full``. Safe to share between threads."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, full: Kind = NO_PLACE) -> None:
+        self._full = full
         self._free = threading.BoundedSemaphore(count)
 
     def take(self) -> Place:
@@ -20,7 +22,7 @@ class Places:
             HTTPProblem: 503, there is none.
         """
         if not self._free.acquire(blocking=False):
-            raise HTTPProblem(NO_PLACE, headers={"Retry-After": str(NO_PLACE.retry_after_s)})
+            raise HTTPProblem(self._full, headers={"Retry-After": str(self._full.retry_after_s)})
         return Place(self._free)
 
 
@@ -29,6 +31,12 @@ class Place:
 
     def __init__(self, free: threading.BoundedSemaphore) -> None:
         self._free: threading.BoundedSemaphore | None = free
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
     def leave(self) -> None:
         """Let somebody else have it."""

@@ -91,6 +91,13 @@ NO_PLACE = Kind(
     "As many clients follow jobs, or wait for them, as this process has places for. Nothing was done.",
     retry_after_s=5,
 )
+TOO_MANY_PINGS = Kind(
+    "too-many-pings",
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "Too many URLs are being tried",
+    "As many pings as this process makes at once are under way. Nothing was sent.",
+    retry_after_s=5,
+)
 BAD_CODING = Kind(
     "unsupported-content-coding",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -125,6 +132,12 @@ INTERNAL = Kind(
 
 #: What foreman's own errors are over HTTP. An error that is not here is a fault of foreman's: 500.
 TABLE: Mapping[type[errors.ForemanError], Kind] = {
+    errors.BodyInvalid: Kind(
+        "invalid-body",
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The body is not what this resource takes",
+        "`errors` names each place in the body and what would be right there.",
+    ),
     errors.SubmissionInvalid: Kind(
         "invalid-job",
         HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -173,6 +186,18 @@ TABLE: Mapping[type[errors.ForemanError], Kind] = {
     ),
     errors.JobTerminal: Kind(
         "job-ended", HTTPStatus.CONFLICT, "The job has ended", "The job is done or failed already."
+    ),
+    errors.EventNotFound: Kind(
+        "event-not-found",
+        HTTPStatus.NOT_FOUND,
+        "There is no such event",
+        "The job has not come to this state, or has no webhook.",
+    ),
+    errors.EventSkipped: Kind(
+        "event-skipped",
+        HTTPStatus.CONFLICT,
+        "The event was skipped",
+        "The submission did not ask for it, or the receiver had answered 410 before: it was never built.",
     ),
     errors.ArtifactNotFound: Kind(
         "artifact-not-found",
@@ -258,7 +283,7 @@ def _foreseen(req: falcon.Request, resp: falcon.Response, error: errors.ForemanE
     raise HTTPProblem(
         kind,
         _detail(error),
-        problems=error.problems if isinstance(error, errors.SubmissionInvalid) else (),
+        problems=error.problems if isinstance(error, errors.BodyInvalid) else (),
         headers={} if retry_after_s is None else {"Retry-After": str(retry_after_s)},
     )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 import falcon
 
+from foreman.api.cursor import place_of
 from foreman.api.problems import BAD_PARAMETER, HTTPProblem
 from foreman.api.waiting import MAX_WAIT_S
 from foreman.domain.lifecycle import State
@@ -16,11 +15,11 @@ from foreman.domain.moment import parse_rfc3339
 from foreman.errors import JobNotFound
 from foreman.store.jobs import Filter
 
-#: Jobs on one page: as many as are read without paging, and no more than are made into one answer within milliseconds.
+#: Entries on one page: as many as are read without paging, and no more than make an answer within milliseconds.
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
 #: A ULID: 26 letters of Crockford's base32, the first up to 7 since it has 128 bits. github.com/ulid/spec
-_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 _WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 _LIMIT = re.compile(r"\d{1,3}", re.ASCII)
@@ -35,7 +34,7 @@ def job_id_of(text: str) -> str:
         JobNotFound: no job ever had such an id.
     """
     job_id = text.upper()
-    if not text.isascii() or not _ULID.fullmatch(job_id):
+    if not text.isascii() or not ULID.fullmatch(job_id):
         raise JobNotFound(text)
     return job_id
 
@@ -58,7 +57,7 @@ def filter_of(req: falcon.Request) -> Filter:
     Raises:
         HTTPProblem: 400 naming a parameter that is unknown, repeated or wrong.
     """
-    given = dict(_parameters(req))
+    given = parameters_of(req, {"state", "model", "created_after", "limit", "cursor"}, prefix=_METADATA)
     created_after = given.get("created_after")
     cursor = given.get("cursor")
     return Filter(
@@ -68,26 +67,39 @@ def filter_of(req: falcon.Request) -> Filter:
             (name.removeprefix(_METADATA), text) for name, text in given.items() if name.startswith(_METADATA)
         ),
         created_after=None if created_after is None else _moment(created_after),
-        before=None if cursor is None else _before(cursor),
-        limit=_limit(given.get("limit", str(DEFAULT_LIMIT))),
+        before=None if cursor is None else place_of(cursor, ULID)[0],
+        limit=limit_of(given.get("limit", str(DEFAULT_LIMIT))),
     )
 
 
-def cursor_of(job_id: str) -> str:
-    """The cursor of the page that begins after ``job_id``."""
-    return base64.urlsafe_b64encode(job_id.encode()).decode().rstrip("=")
+def parameters_of(req: falcon.Request, known: AbstractSet[str], *, prefix: str | None = None) -> dict[str, str]:
+    """The parameters behind the question mark: ``known`` ones and those that begin with ``prefix``, each given once.
 
-
-def _parameters(req: falcon.Request) -> Iterator[tuple[str, str]]:
+    Raises:
+        HTTPProblem: 400 naming one that is not so.
+    """
+    given: dict[str, str] = {}
     for name, text in req.params.items():
-        if name not in {"state", "model", "created_after", "limit", "cursor"} and not name.startswith(_METADATA):
+        if name not in known and not (prefix and name.startswith(prefix)):
             raise HTTPProblem(BAD_PARAMETER, f"There is no parameter {_shown(name)}.")
         if not isinstance(text, str):
             raise HTTPProblem(BAD_PARAMETER, f"{_shown(name)} may be given only once.")
         if "\0" in name or "\0" in text:
             # PostgreSQL takes no NUL, and no job has one.
             raise HTTPProblem(BAD_PARAMETER, f"{_shown(name)} must not contain NUL.")
-        yield name, text
+        given[name] = text
+    return given
+
+
+def limit_of(text: str) -> int:
+    """How many entries a page may have.
+
+    Raises:
+        HTTPProblem: 400 if it is not a number from 1 to ``MAX_LIMIT``.
+    """
+    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MAX_LIMIT:
+        raise HTTPProblem(BAD_PARAMETER, f"limit must be a whole number from 1 to {MAX_LIMIT}.")
+    return int(text)
 
 
 def _shown(name: str) -> str:
@@ -108,19 +120,3 @@ def _moment(text: str) -> int:
         wanted = "an RFC 3339 time such as 2026-11-24T03:39:53Z (in a URL, + is written %2B)"
         raise HTTPProblem(BAD_PARAMETER, f"created_after must be {wanted}.")
     return moment
-
-
-def _limit(text: str) -> int:
-    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise HTTPProblem(BAD_PARAMETER, f"limit must be a whole number from 1 to {MAX_LIMIT}.")
-    return int(text)
-
-
-def _before(cursor: str) -> str:
-    try:
-        job_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        job_id = ""
-    if not _ULID.fullmatch(job_id):
-        raise HTTPProblem(BAD_PARAMETER, "cursor must be the next_cursor of an earlier page.")
-    return job_id

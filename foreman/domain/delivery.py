@@ -99,7 +99,7 @@ def decide(  # noqa: PLR0913  a decision has as many arguments as it has reasons
 
     A wait is the schedule's, times the factor ``jitter``, or the receiver's ``Retry-After`` if that is longer.
     """
-    if attempt.status is not None and HTTPStatus.OK <= attempt.status < HTTPStatus.MULTIPLE_CHOICES:
+    if is_success(attempt.status):
         return Delivered()
     if attempt.status == HTTPStatus.GONE:
         return Stopped()
@@ -108,6 +108,11 @@ def decide(  # noqa: PLR0913  a decision has as many arguments as it has reasons
     if scheduled_s is None:
         return Dead()
     return RetryIn(max(scheduled_s, _hint_s(attempt, now)))
+
+
+def is_success(status: int | None) -> bool:
+    """Whether a receiver that answered so has accepted the event; ``None``: it did not answer."""
+    return status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
 def retry_after_s(text: str, now: Moment) -> float | None:

@@ -5,6 +5,10 @@ Body::
     {"id": "<job_id>-<state>", "type": "job.<state>", "timestamp", "job_id", "state", "previous_state", "sequence",
      "terminal", "model", "metadata", "attempt", "error", "history": [{"state", "at"}], "result",
      "artifacts": [{"name", "content_type", "size_b", "sha256", "url", "inline", "data"?}]}
+
+and that of a ping, which no job sends::
+
+    {"id": "ping-<ulid>", "type": "ping", "timestamp"}
 """
 
 from __future__ import annotations
@@ -59,6 +63,16 @@ def event_body(job: Job, artifacts: Sequence[Artifact], *, public_url: str, inli
     listed = artifacts if job.state is State.DONE else ()
     attached = b",".join(_artifact(each, public_url, inline_limit_b) for each in listed)
     return _dump(head)[:-1] + b',"artifacts":[' + attached + b"]}"
+
+
+def ping_id(ulid: str) -> str:
+    """The id of one ping."""
+    return f"ping-{ulid}"
+
+
+def ping_body(event_id: str, now: Moment) -> bytes:
+    """The body of a ping sent ``now``."""
+    return _dump({"id": event_id, "type": "ping", "timestamp": rfc3339(now)})
 
 
 def event_headers(  # noqa: PLR0913  one argument for each thing the contract's table of headers is made of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,18 +22,22 @@ from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.domain.upstream import Slots
 from foreman.net.origin import parse
 from foreman.net.passthrough import Passthrough
+from foreman.net.webhooks import WebhookSender
 from foreman.queue.announcer import Announcer
 from foreman.queue.broker import make_broker
 from foreman.queue.hub import Hub
 from foreman.queue.live import Publisher
-from foreman.queue.messages import Message, Messenger
+from foreman.queue.messages import Address, Message, Messenger
 from foreman.services.cancel import Canceller
+from foreman.services.ping import Pinger
 from foreman.services.prune import Pruner
+from foreman.services.redeliver import Redeliverer
 from foreman.services.submit import Submitter
 from foreman.services.watch import Watcher
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
 from foreman.store.claims import Claims
+from foreman.store.deliveries import Deliveries
 from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
@@ -41,6 +45,7 @@ from foreman.store.models import TABLES
 from foreman.store.objects import Objects
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
+from foreman.store.redelivery import Redelivery
 
 PUBLIC_URL = "http://foreman.test"
 
@@ -77,6 +82,15 @@ class Recorder(Messenger):
         """Keep it."""
         self.sent.append(message)
         return True
+
+    def send_all(self, messages: Iterable[Message]) -> bool:
+        """Keep them."""
+        self.sent.extend(messages)
+        return True
+
+    def room(self, address: Address, limit: int) -> int:
+        """Nothing waits."""
+        return limit
 
 
 class Unwatched(Publisher):
@@ -194,9 +208,12 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
         canceller=Canceller(Endings(outbox), announcer),
         watcher=Watcher(jobs, artifacts, objects, hub),
         pruner=Pruner(Pruning(), jobs, objects, batch=200, tombstone_ttl_ms=3_600_000),
+        redeliverer=Redeliverer(Redelivery(), messenger),
+        pinger=Pinger(WebhookSender(Policy(), 1.0), (), "foreman/test"),
         passthrough=Passthrough(parse(NOWHERE), 1.0, total_s=5.0, silence_s=5.0),
         jobs=jobs,
         events=Events(lease_ms=30_000, origin_limit=8),
+        deliveries=Deliveries(),
         artifacts=artifacts,
         objects=objects,
         checks={name: lambda name=name: wrong[name]() for name in wrong},  # type: ignore[misc]  # mypy sees no default

@@ -1,0 +1,97 @@
+"""``/jobs/{id}/deliveries``: every try to tell a job's receiver of it, and one more where that is wanted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import falcon
+
+from foreman import clock
+from foreman.api.cursor import cursor_of, place_of
+from foreman.api.query import MAX_LIMIT, job_id_of, limit_of, parameters_of
+from foreman.api.representation import location
+from foreman.domain.delivery import is_success
+from foreman.domain.event import event_id
+from foreman.domain.json_value import compact
+from foreman.domain.lifecycle import State
+from foreman.domain.moment import rfc3339
+from foreman.errors import EventNotFound
+from foreman.services.redeliver import Redeliverer
+from foreman.store.deliveries import Deliveries, Try
+from foreman.store.jobs import Jobs
+
+#: Moment, sequence and attempt of the last try on a page.
+_PLACE = re.compile(r"(\d{1,15}):(\d{1,4}):(\d{1,9})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesResource:
+    """``GET /jobs/{id}/deliveries``."""
+
+    jobs: Jobs
+    deliveries: Deliveries
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
+        """List the tries of all of the job's events, oldest first."""
+        given = parameters_of(req, {"limit", "cursor"})
+        limit = limit_of(given.get("limit", str(MAX_LIMIT)))
+        after = _place(given["cursor"]) if "cursor" in given else None
+        job = self.jobs.get(job_id_of(job_id))
+        found = self.deliveries.tries(job.id, clock.now(), after=after, limit=limit + 1)
+        page = found[:limit]
+        last = page[-1] if len(found) > limit else None
+        cursor = last and cursor_of(last.at, last.sequence, last.attempt)
+        resp.data = compact({"deliveries": [_shown(job.id, each) for each in page], "next_cursor": cursor})
+        resp.content_type = falcon.MEDIA_JSON
+        resp.set_header("Cache-Control", "no-store")
+
+    on_head = on_get
+
+
+@dataclass(frozen=True, slots=True)
+class RedeliverResource:
+    """``POST /jobs/{id}/deliveries/{state}/redeliver``."""
+
+    jobs: Jobs
+    redeliverer: Redeliverer
+
+    def on_post(self, _req: falcon.Request, resp: falcon.Response, job_id: str, state: str) -> None:
+        """Send the event again. The answer comes before the try: that is for ``Location`` to tell."""
+        job = self.jobs.get(job_id_of(job_id))
+        if state not in frozenset(State):
+            raise EventNotFound(job.id, state)
+        self.redeliverer.redeliver(job.id, State(state))
+        resp.status = HTTPStatus.ACCEPTED
+        resp.data = compact({"event_id": event_id(job.id, State(state)), "state": state, "status": "pending"})
+        resp.content_type = falcon.MEDIA_JSON
+        resp.set_header("Location", f"{location(job.id)}/deliveries")
+        resp.set_header("Cache-Control", "no-store")
+
+
+def _place(cursor: str) -> tuple[int, int, int]:
+    at, sequence, attempt = map(int, place_of(cursor, _PLACE).groups())
+    return at, sequence, attempt
+
+
+def _shown(job_id: str, made: Try) -> dict[str, Any]:
+    return {
+        "event_id": event_id(job_id, made.state),
+        "state": made.state,
+        "sequence": made.sequence,
+        "attempt": made.attempt,
+        "at": rfc3339(made.at),
+        "duration_ms": made.duration_ms,
+        "outcome": _outcome(made),
+        "status": made.status,
+        "error": made.error,
+        "response_excerpt": made.excerpt,
+    }
+
+
+def _outcome(made: Try) -> str:
+    if made.status is None and made.error is None:
+        return "in_flight" if made.under_way else "unknown"
+    return "delivered" if is_success(made.status) else "failed"
