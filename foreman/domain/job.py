@@ -117,6 +117,8 @@ class Claim:
     token: int
     #: The name of the upstream whose slot this is.
     upstream: str
+    #: Whether its model should be in memory there, as far as is known.
+    warm: bool
     #: Runs of this job that died with their worker: they are part of ``job.attempt`` and use up no attempt.
     losses: int
     #: Tries in a row that the upstream did not take, of whatever job: the next wait grows with them.

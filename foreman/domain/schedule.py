@@ -3,7 +3,8 @@
 Priority comes first. Within it the model that an upstream has in memory goes on, since a swap costs it minutes of many
 runs, until another model's oldest job has waited ``max_wait_s`` or ``max_streak`` jobs have run in a row: then age
 decides. So the waiting is bounded and so are the swaps, where a queue by age alone bounds only the one and draining a
-model only the other.
+model only the other. Where jobs for the model in memory are overdue as well, there is more work than the bound can be
+kept for: then the models take turns of ``max_streak`` jobs, since a swap for each job would only add to the waiting.
 
 Which upstreams a job may go to at all is a matter of its model alone: see ``homes``.
 """
@@ -137,8 +138,12 @@ def _for_server(server: Server, able: Collection[Candidate], policy: Policy, now
     warm = min((each for each in level if server.has_in_memory(each.model)), key=_age, default=None)
     if warm is None or warm is oldest:
         return Choice(server, oldest, warm is oldest)
-    overdue = now - oldest.ready_at >= policy.max_wait_ms or server.streak >= policy.max_streak
-    return Choice(server, oldest, warm=False) if overdue else Choice(server, warm, warm=True)
+    overdue_since = now - policy.max_wait_ms
+    first_due = oldest.ready_at <= overdue_since < warm.ready_at
+    by_age_alone = policy.max_wait_ms == 0
+    if first_due or by_age_alone or server.streak >= policy.max_streak:
+        return Choice(server, oldest, warm=False)
+    return Choice(server, warm, warm=True)
 
 
 def full_name(model: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self, TypeAlias, TypeVar
 from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError, SSLError
+from urllib3.util.wait import wait_for_read
 
 from foreman import __version__
 from foreman.clock import monotonic
@@ -136,6 +137,9 @@ class Call(ABC):
         #: Called in this thread each time a request is on its way, while the server works on it; what it raises ends
         #: the call. A caller that has something slow to record does it here, and the server need not wait for it.
         self.on_sent: Callable[[], None] | None = None
+        #: Seconds that the server has to answer before ``on_sent`` is called; where it does, there is no call. Without
+        #: effect under TLS, where what can be read need not be an answer.
+        self.grace_s = 0.0
 
     @abstractmethod
     def load(self, payload: bytes, *, timeout_s: float) -> Fault | Aborted | None:
@@ -289,9 +293,13 @@ class Call(ABC):
                 preload_content=False,
                 decode_content=False,
             )
-        if self.on_sent is not None:
+        if self.on_sent is not None and not self._answers_at_once():
             self.on_sent()
         return self._http.getresponse()
+
+    def _answers_at_once(self) -> bool:
+        plain = not isinstance(self._sock, ssl.SSLSocket)
+        return self.grace_s > 0 and plain and wait_for_read(self._sock, self.grace_s)
 
     def _refusal(self, response: HTTPResponse, bounds: Bounds) -> Fault:
         """The fault of a status other than 200, with as much of its body as came in time."""

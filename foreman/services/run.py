@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 log = logs.get_logger(__name__)
 
+#: Seconds in which an upstream that has the model in memory answers a preload, for which it has nothing to do: some
+#: twenty times what the round trip takes on loopback (0.4 ms, measured). A job whose model turns out not to be there
+#: shows ``loading`` that much later.
+WARM_GRACE_S = 0.01
+
 Outcome = Completion | Fault | Aborted
 T = TypeVar("T")
 
@@ -101,11 +106,10 @@ class Runner:
         ended = call.connect()
         if ended is not None:
             return ended
-        call.on_sent = partial(self._begin, claim, State.LOADING)
-        ended = call.load(claim.payload, timeout_s=limits.load_timeout_s)
+        ended = self._load(claim, call)
         if ended is not None:
             return ended
-        call.on_sent = partial(self._begin, claim, State.WORKING)
+        call.on_sent, call.grace_s = partial(self._begin, claim, State.WORKING), 0.0
         live = self.announcer.live
         if State.WORKING in dict(claim.job.reached):
             live.restart(claim.job.id, claim.job.attempt)
@@ -115,6 +119,15 @@ class Runner:
             stall_timeout_s=limits.stall_timeout_s,
             on_text=lambda line: live.text(claim.job.id, line),
         )
+
+    def _load(self, claim: Claim, call: Call) -> Fault | Aborted | None:
+        """Get the model into memory; where it is there already, ``loading`` is committed together with ``working``."""
+        begin = partial(self._begin, claim, State.LOADING)
+        call.on_sent, call.grace_s = begin, WARM_GRACE_S if claim.warm else 0.0
+        ended = call.load(claim.payload, timeout_s=claim.job.limits.load_timeout_s)
+        if isinstance(ended, Fault) and ended.began:
+            begin()
+        return ended
 
     def _begin(self, claim: Claim, state: State) -> None:
         """The request is on its way, and the upstream works while this is committed: a commit off every job's path."""

@@ -71,27 +71,19 @@ class Claims:
     def _take(self, choice: Choice, failures: int, now: Moment) -> Claim | None:
         """Lease the chosen job; None if it was ended since it was looked at, which only happens on PostgreSQL."""
         job, server = choice.job, choice.server
-        changes = {
-            "ready_at": None,
-            "lease_until": now + self.lease_ms,
-            "lease_token": JobRow.lease_token + 1,
-            "upstream": server.name,
-            "attempt": JobRow.attempt + 1,
-            "version": JobRow.version + 1,
-        }
-        ready = (JobRow.id == job.job_id) & JobRow.ready_at.is_null(is_null=False)
-        rows = list(JobRow.update(changes).where(ready).returning(JobRow).execute())
-        if not rows:
+        row = _TAKE.first(job_id=job.job_id, upstream=server.name, lease_until=now + self.lease_ms)
+        if row is None:
             return None
-        row = rows[0]
-        given = {"model": job.model, "streak": server.streak + 1} if choice.warm else _loading(job.model)
-        UpstreamRow.update(given).where(UpstreamRow.name == server.name).execute()
-        payload = PayloadRow.get_by_id(row.id)
+        if choice.warm:
+            _GO_ON.execute(name=server.name, model=job.model, streak=server.streak + 1)
+        else:
+            _LOAD.execute(name=server.name, model=job.model)
         return Claim(
             job=job_from_row(row),
-            payload=bytes(payload.body),
+            payload=bytes(_PAYLOAD.scalar(job_id=row.id)),
             token=row.lease_token,
             upstream=server.name,
+            warm=choice.warm,
             losses=row.losses,
             upstream_failures=failures,
         )
@@ -208,9 +200,8 @@ class Claims:
         found: list[str] = []
         with read():
             for priority in Priority:
-                waiting = JobRow.select(JobRow.id).where((JobRow.priority == priority) & (JobRow.ready_at <= now))
-                oldest = waiting.order_by(JobRow.ready_at, JobRow.id)
-                rows = oldest.limit(limit - len(found)) if len(found) < limit else ()
+                left = limit - len(found)
+                rows = _READY.rows(priority=int(priority), now=now, limit=left) if left else ()
                 found.extend(row.id for row in rows)
         return found
 
@@ -250,11 +241,6 @@ class Claims:
             return [job for job in moved if job is not None]
 
 
-def _loading(model: str) -> dict[str, Any]:
-    """The columns of an upstream that has to load ``model``: what it pushes out of its memory for that is not known."""
-    return {"model": model, "streak": 1, "loaded": None}
-
-
 def ended_on_request(cause: Cause) -> JobFailure:
     """The failure of a job that somebody wanted ended."""
     who = "the client hung up" if cause is Cause.CLIENT_DISCONNECTED else "the job was cancelled"
@@ -286,3 +272,38 @@ _LOCK = Statement(lambda given: locked(JobRow.select(JobRow.id).where(JobRow.id 
 _REACHED = Statement(lambda given: locked(JobRow.select(JobRow.state).where(_held(given))))
 
 _CANCEL_CODE = Statement(lambda given: JobRow.select(JobRow.cancel_code).where(JobRow.id == given.job_id))
+
+_READY = Statement(
+    lambda given: (
+        JobRow.select(JobRow.id)
+        .where((JobRow.priority == given.priority) & (JobRow.ready_at <= given.now))
+        .order_by(JobRow.ready_at, JobRow.id)
+        .limit(given.limit)
+    )
+)
+
+_TAKE = Statement(
+    lambda given: (
+        JobRow.update(
+            ready_at=None,
+            lease_until=given.lease_until,
+            lease_token=JobRow.lease_token + 1,
+            upstream=given.upstream,
+            attempt=JobRow.attempt + 1,
+            version=JobRow.version + 1,
+        )
+        .where((JobRow.id == given.job_id) & JobRow.ready_at.is_null(is_null=False))
+        .returning(JobRow)
+    )
+)
+
+_PAYLOAD = Statement(lambda given: PayloadRow.select(PayloadRow.body).where(PayloadRow.job_id == given.job_id))
+
+_GO_ON = Statement(
+    lambda given: UpstreamRow.update(model=given.model, streak=given.streak).where(UpstreamRow.name == given.name)
+)
+
+# What a load pushes out of the upstream's memory is not known, so what it had besides is forgotten.
+_LOAD = Statement(
+    lambda given: UpstreamRow.update(model=given.model, streak=1, loaded=None).where(UpstreamRow.name == given.name)
+)

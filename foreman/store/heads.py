@@ -12,6 +12,7 @@ from typing import Any
 from foreman.domain.job import Moment, Priority
 from foreman.domain.schedule import Candidate, Server, takers
 from foreman.store.models import JobRow
+from foreman.store.prepared import Statement
 
 #: Models looked at per priority where upstreams are choosy about theirs. Beyond it the oldest job of all is still among
 #: the candidates, so none is forgotten.
@@ -42,17 +43,17 @@ def waiting_models() -> set[str]:
 
 
 def _of(priority: Priority, servers: Sequence[Server], now: Moment) -> Iterator[Candidate | None]:
-    oldest = _first(_ready(priority, now))
+    oldest = _candidate(_OLDEST.first(priority=int(priority), now=now))
     if oldest is None:
         return
     yield oldest
     free = [server for server in servers if server.free]
     for model in {model for server in free for model in _in_memory(server)} - {oldest.model}:
-        yield _first(_ready(priority, now).where(JobRow.model == model))
+        yield _candidate(_OLDEST_OF_MODEL.first(priority=int(priority), now=now, model=model))
     if len(takers(servers, oldest)) < len(free):
         # Some of them cannot run the oldest job, and want to know the oldest that they can.
         for model in _models(priority):
-            yield _first(_ready(priority, now).where(JobRow.model == model))
+            yield _candidate(_OLDEST_OF_MODEL.first(priority=int(priority), now=now, model=model))
 
 
 def _in_memory(server: Server) -> Iterator[str]:
@@ -66,22 +67,35 @@ def _in_memory(server: Server) -> Iterator[str]:
 
 def _models(priority: Priority) -> Iterator[str]:
     """A loose scan of the index over (priority, model, ready_at): from each model straight to the next."""
-    waiting = (JobRow.priority == priority) & JobRow.ready_at.is_null(is_null=False)
     model = ""
     for _ in range(MODELS):
-        following = JobRow.select(JobRow.model).where(waiting & (JobRow.model > model)).order_by(JobRow.model)
-        model = following.limit(1).scalar()
+        model = _NEXT_MODEL.scalar(priority=int(priority), model=model)
         if model is None:
             return
         yield model
 
 
-def _ready(priority: Priority, now: Moment) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
-    in_time = JobRow.start_by.is_null() | (JobRow.start_by > now)
-    shown = JobRow.select(*SHOWN).order_by(JobRow.ready_at)
-    return shown.where((JobRow.priority == priority) & (JobRow.ready_at <= now) & in_time)
-
-
-def _first(query: Any) -> Candidate | None:  # noqa: ANN401  (as above)
-    row: Any = query.order_by(JobRow.ready_at, JobRow.id).first()
+def _candidate(row: Any) -> Candidate | None:  # noqa: ANN401  (a prepared statement's row)
     return None if row is None else Candidate(row.id, Priority(row.priority), row.model, row.ready_at, row.avoided)
+
+
+def _ready(given: Any) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
+    in_time = JobRow.start_by.is_null() | (JobRow.start_by > given.now)
+    ready = (JobRow.priority == given.priority) & (JobRow.ready_at <= given.now) & in_time
+    return JobRow.select(*SHOWN).where(ready).order_by(JobRow.ready_at, JobRow.id).limit(1)
+
+
+_OLDEST = Statement(_ready)
+
+_OLDEST_OF_MODEL = Statement(lambda given: _ready(given).where(JobRow.model == given.model))
+
+_NEXT_MODEL = Statement(
+    lambda given: (
+        JobRow.select(JobRow.model)
+        .where(
+            (JobRow.priority == given.priority) & JobRow.ready_at.is_null(is_null=False) & (JobRow.model > given.model)
+        )
+        .order_by(JobRow.model)
+        .limit(1)
+    )
+)

@@ -68,7 +68,10 @@ class Statement:
         database: Any = proxy.obj
         written = self._written.get(type(database))
         if written is None:
-            written = self._written[type(database)] = self._build(Given()).bind(database).sql()
+            sql, params = self._build(Given()).bind(database).sql()
+            # LIMIT leaves the value as it is, wrapped.
+            written = sql, [each.value if isinstance(each, Value) else each for each in params]
+            self._written[type(database)] = written
         sql, params = written
         return database.execute_sql(sql, [values[each.name] if type(each) is _Marker else each for each in params])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from peewee import fn
@@ -17,6 +18,7 @@ from foreman.domain.lifecycle import Cause
 from foreman.domain.upstream import Slots, Standing, Survey
 from foreman.store.database import locked, read, write
 from foreman.store.models import JobRow, UpstreamRow
+from foreman.store.prepared import Statement
 from foreman.store.rows import error_columns, failure_from_row, to_text
 
 
@@ -68,9 +70,7 @@ def lock(slots: Sequence[Slots]) -> list[Standing]:
 
 def used() -> dict[str, int]:
     """Slots in use by upstream; those with none are left out."""
-    leased = JobRow.select(JobRow.upstream, fn.COUNT(JobRow.id)).where(JobRow.lease_until.is_null(is_null=False))
-    counted: Any = leased.group_by(JobRow.upstream).tuples()
-    return {str(name): int(count) for name, count in counted}
+    return {str(row.upstream): int(row.used) for row in _USED.rows()}
 
 
 def release(name: str) -> None:
@@ -92,8 +92,22 @@ def _names(slots: Sequence[Slots]) -> list[str]:
 
 
 def _lock(names: Sequence[str]) -> dict[str, UpstreamRow]:
-    query = UpstreamRow.select().where(UpstreamRow.name.in_(names)).order_by(UpstreamRow.name)
-    return {row.name: row for row in locked(query)}
+    return {row.name: row for row in _locked(tuple(names)).rows()}
+
+
+@cache
+def _locked(names: tuple[str, ...]) -> Statement:
+    rows = UpstreamRow.select().where(UpstreamRow.name.in_(names)).order_by(UpstreamRow.name)
+    return Statement(lambda _: locked(rows))
+
+
+_USED = Statement(
+    lambda _: (
+        JobRow.select(JobRow.upstream, fn.COUNT(JobRow.id).alias("used"))
+        .where(JobRow.lease_until.is_null(is_null=False))
+        .group_by(JobRow.upstream)
+    )
+)
 
 
 def _standings(slots: Sequence[Slots], rows: Mapping[str, UpstreamRow]) -> list[Standing]:

@@ -59,6 +59,9 @@ def test_nothing_ready_or_nowhere_to_go_is_no_choice() -> None:
         ("a", 400, [job("1")], "1"),
         # The oldest job may be of the model in memory.
         ("a", 4, [job("1", waited_ms=5), job("2", "b")], "1"),
+        # Both are overdue: by turns of the streak.
+        ("a", 3, [job("1", waited_ms=11), job("2", "b", waited_ms=12)], "1"),
+        ("a", 4, [job("1", waited_ms=11), job("2", "b", waited_ms=12)], "2"),
         # The model in memory has no job: age.
         ("c", 1, [job("1", waited_ms=5), job("2", "b", waited_ms=9)], "2"),
     ],
@@ -201,7 +204,7 @@ CANDIDATES = st.lists(
 def test_no_job_is_passed_over_by_a_lower_priority_nor_beyond_its_bound(
     jobs: list[Candidate], model: str | None, streak: int
 ) -> None:
-    """Whoever goes first is of the best priority there is, and where the oldest has waited too long, it is that one."""
+    """Whoever goes first is of the best priority there is; only an overdue job goes before an older overdue one."""
     choice = choose([server(model=model, streak=streak)], jobs, POLICY, NOW)
     assert (choice is None) == (not jobs)
     if choice is not None:
@@ -210,4 +213,5 @@ def test_no_job_is_passed_over_by_a_lower_priority_nor_beyond_its_bound(
         assert choice.job in level
         assert choice.warm == (choice.job.model == model)
         if NOW - oldest.ready_at >= POLICY.max_wait_ms:
-            assert choice.job == oldest
+            turn = choice.warm and NOW - choice.job.ready_at >= POLICY.max_wait_ms and streak < POLICY.max_streak
+            assert turn or choice.job == oldest
