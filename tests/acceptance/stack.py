@@ -80,7 +80,7 @@ class Stack:
         self.upstream = FakeOllama()
         self.receiver = Receiver()
         self.valkey = ValkeyServer(self.directory / "valkey", append_only=True)
-        self.port = _free_port()
+        self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -228,7 +228,8 @@ class Stack:
         self.upstream.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody has, until now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

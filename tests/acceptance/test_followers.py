@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.stack import PATIENCE_S, Stack, eventually
+from tests.acceptance.stack import PATIENCE_S, Stack, eventually, free_port, procfile
+from tests.acceptance.test_sync import the_rest
 from tests.sse import Following, events, shown
 from tests.upstream import reply
-from tests.upstream_faults import held
+from tests.upstream_faults import after, held
 
 #: What one web process is to bear by default.
 MANY = 500
@@ -36,6 +37,12 @@ def connect(stack: Stack, job_id: str) -> socket.socket:
     request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
     sock.sendall(request.encode())
     return sock
+
+
+def listens(port: int) -> bool:
+    """Whether anybody accepts connections there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -104,6 +111,25 @@ def test_a_stream_goes_on_at_another_web_process(own_directory: Path) -> None:
             assert second.ended.wait(PATIENCE_S)
         seen = shown([*first.events, *second.events])
         assert [each for each in seen if each] == ["QUEUED", "LOADING", "WORKING", "a", "b", "c", "d", "DONE"]
+
+
+def test_a_follower_may_change_to_a_web_process_beside_the_first(own_directory: Path) -> None:
+    """As behind a load balancer: while the job runs, what the one has shown the other does not show again."""
+    port = free_port()
+    commands = procfile()
+    commands["web2"] = ["env", f"FOREMAN_WEB_BIND=127.0.0.1:{port}", *commands["web"]]
+    with Stack(own_directory, commands=commands) as stack:
+        gate = threading.Event()
+        stack.upstream.next(after(2, held(gate, the_rest)))
+        job_id = stack.submit()
+        with Following(stack.port, job_id) as first:
+            eventually(lambda: [each.type for each in first.events].count("text") == 2, "the text until now")
+        eventually(lambda: listens(port), "the other is up")
+        with Following(port, job_id, after=first.events[-1].id) as second:
+            gate.set()
+            assert second.ended.wait(PATIENCE_S)
+        assert [each for each in shown(first.events) if each] == ["QUEUED", "LOADING", "WORKING", "t0 ", "t1 "]
+        assert [each for each in shown(second.events) if each] == ["a", "b", "c", "DONE"]
 
 
 def test_states_go_on_while_redis_is_away(own_directory: Path) -> None:

@@ -80,6 +80,32 @@ def test_tools_are_called(stack: Stack, client: openai.OpenAI) -> None:
     assert sent[2]["tool_name"] == "f"
 
 
+def test_pictures_a_format_and_thoughts_cross(stack: Stack, client: openai.OpenAI) -> None:
+    """Each is said in Ollama's way upstream, and the thoughts come back beside the text."""
+    stack.upstream.next(reply("A dot.", thinking=["Hm", "m."]))
+    schema: dict[str, object] = {"type": "object", "properties": {"seen": {"type": "string"}}}
+    asked: ChatCompletionMessageParam = {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+        ],
+    }
+    made = client.chat.completions.create(
+        model="m",
+        messages=[asked],
+        reasoning_effort="high",
+        response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+    )
+    [choice] = made.choices
+    assert choice.message.content == "A dot."
+    assert choice.message.model_extra is not None
+    assert choice.message.model_extra["reasoning"] == "Hmm."
+    sent = stack.upstream.chats[-1].body
+    assert sent["messages"] == [{"role": "user", "content": "What is this?", "images": ["iVBORw0KGgo="]}]
+    assert (sent["format"], sent["think"]) == (schema, "high")
+
+
 def test_models_are_listed_and_looked_up(client: openai.OpenAI) -> None:
     """As the upstream has them."""
     assert [model.id for model in client.models.list()] == ["m"]

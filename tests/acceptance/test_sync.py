@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
@@ -23,6 +24,9 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 
 #: Seconds from a client's hang-up to the end of its job; contract section 6.
 PROMISE_S = 2.0
+
+#: As much of a picture as says what it is.
+PNG = b"\x89PNG\r\n\x1a\n"
 
 CALL = {"function": {"name": "get_weather", "arguments": {"city": "Paris", "days": 2}}}
 
@@ -141,9 +145,25 @@ def test_empty_messages_load_and_unload(stack: Stack, client: ollama.Client) -> 
 
 
 def test_models_can_be_looked_at(client: ollama.Client) -> None:
-    """List, show, and the version."""
+    """List and show."""
     assert [model.model for model in client.list().models] == ["m"]
     assert client.show("m").capabilities == ["completion"]
+
+
+def test_the_version_is_the_upstreams_own(stack: Stack) -> None:
+    """Clients decide by it what they may ask for; the official one does not ask for it."""
+    answer = stack.ask("GET", "/api/version")
+    assert (answer.status, answer.json) == (200, {"version": "0.12.6"})
+
+
+def test_images_and_a_format_reach_the_upstream(stack: Stack, client: ollama.Client) -> None:
+    """As the client sends them."""
+    schema = {"type": "object", "properties": {"seen": {"type": "string"}}}
+    message = {"role": "user", "content": "What is this?", "images": [PNG]}
+    client.chat("m", messages=[message], format=schema, options={"seed": 1})
+    sent = stack.upstream.chats[-1].body
+    assert sent["messages"] == [message | {"images": [base64.b64encode(PNG).decode()]}]
+    assert (sent["format"], sent["options"]) == (schema, {"seed": 1})
 
 
 def test_texts_are_generated_and_embedded(stack: Stack, client: ollama.Client) -> None:
