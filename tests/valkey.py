@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,6 +67,12 @@ class ValkeyServer:
     def restart(self) -> None:
         """Kill and start again on the same port."""
         self.kill()
+        self.start()
+
+    def restart_empty(self) -> None:
+        """Kill and start again without what was there."""
+        self.kill()
+        shutil.rmtree(self._directory)
         self.start()
 
     def freeze(self) -> None:

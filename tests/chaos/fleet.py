@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,10 +23,13 @@ PROCESSES = ("web", "jobs", "jobs-2", "artifacts", "webhooks", "webhooks-2", "cl
 #: Seconds between two looks for processes that have died.
 _LOOK_S = 0.02
 
+#: Requests that the upstream takes at once.
+SLOTS = 4
+
 #: Short waits, so that what a dead process held comes back in seconds; patience without end, so that nothing is given
 #: up and all that is missing in the end was lost.
 _SETTINGS = {
-    "FOREMAN_UPSTREAM_SLOTS": "4",
+    "FOREMAN_UPSTREAM_SLOTS": str(SLOTS),
     "FOREMAN_JOBS_LEASE_S": "2",
     "FOREMAN_JOBS_RETRY_DELAY_S": "0.1",
     "FOREMAN_JOBS_RETRY_DELAY_MAX_S": "1",
@@ -35,6 +38,8 @@ _SETTINGS = {
     "FOREMAN_WEBHOOK_TIMEOUT_S": "1",
     "FOREMAN_WEBHOOK_RETRY_DELAYS_S": ",".join(["0.2"] * 200),
     "FOREMAN_WEBHOOK_NONTERMINAL_RETRIES": "200",
+    # A dead sender holds its place for as long as its lease: with few of them all would stand still meanwhile.
+    "FOREMAN_WEBHOOK_ORIGIN_CONCURRENCY": "64",
     "FOREMAN_SWEEP_INTERVAL_S": "0.5",
     # Some completions are larger than this and some are not.
     "FOREMAN_ARTIFACTS_INLINE_LIMIT_B": "600",
@@ -61,6 +66,7 @@ class Fleet(Stack):
         self.ledger = Ledger(database_url or f"sqlite:///{directory}/data/foreman.db")
         self.witness = Witness()
         self.receiver.answer = self.witness
+        self._spared: set[str] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -85,6 +91,19 @@ class Fleet(Stack):
                 return False
             os.killpg(process.pid, number)
             return True
+
+    @contextmanager
+    def spared(self, name: str) -> Iterator[None]:
+        """Nobody is to kill this process in the block: it is being harmed otherwise."""
+        self._spared.add(name)
+        try:
+            yield
+        finally:
+            self._spared.discard(name)
+
+    def is_spared(self, name: str) -> bool:
+        """Whether it is not to be killed now."""
+        return name in self._spared
 
     def pids(self) -> list[int]:
         """The processes that were started and live."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 #: State → its place in a job's life.
 RANK = {"queued": 1, "loading": 2, "working": 3, "done": 4, "failed": 4}
@@ -90,8 +90,8 @@ class Evidence:
     tries: Sequence[Try]
     #: In the order in which they came.
     arrivals: Sequence[Arrival]
-    #: Job → the states that clients saw in it, in the order of asking.
-    seen: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: A job and the states in which one client saw it, in the order of asking.
+    seen: Sequence[tuple[str, Sequence[str]]] = ()
     #: The path that events are to be sent to.
     path: str = "/hook"
     #: Requests at once that the upstream allows, and the most that it got; None: not to be judged.
@@ -139,6 +139,7 @@ def judge(evidence: Evidence) -> Verdict:
     extra = {key: max(0, sum(not each.refused for each in came) - 1) for key, came in of_event.items()}
     found = {
         "lost": _lost(evidence, of_event),
+        "doubled": _doubled(evidence),
         "unended": _unended(evidence),
         "failed": (f"{job.job_id} {job.error_code}" for job in evidence.jobs if job.state == "failed"),
         "reordered": _reordered(evidence, of_event),
@@ -177,6 +178,12 @@ def _lost(evidence: Evidence, of_event: Mapping[Key, Sequence[Arrival]]) -> Iter
                 yield f"{job.job_id}-{state} is delivered and never came"
 
 
+def _doubled(evidence: Evidence) -> Iterator[str]:
+    """Jobs that no client knows of, though every submission was repeated until it was answered."""
+    known = frozenset(evidence.acknowledged)
+    return (f"job {job.job_id}" for job in evidence.jobs if job.job_id not in known)
+
+
 def _unended(evidence: Evidence) -> Iterator[str]:
     return (f"{job.job_id} is {job.state}" for job in evidence.jobs if job.state not in ENDED)
 
@@ -211,7 +218,7 @@ def _repeated(evidence: Evidence) -> Iterator[str]:
 
 def _backward(evidence: Evidence) -> Iterator[str]:
     """Jobs that a client saw step back, and events out of their place."""
-    for job_id, states in evidence.seen.items():
+    for job_id, states in evidence.seen:
         ranks = [RANK[state] for state in states]
         if ranks != sorted(ranks):
             yield f"{job_id} was seen {' '.join(states)}"

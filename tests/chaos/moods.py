@@ -57,6 +57,7 @@ class Witness:
 
     def __post_init__(self) -> None:
         self._arrivals: list[Arrival] = []
+        self._accepted = 0
         self._lock = threading.Lock()
 
     @property
@@ -64,6 +65,12 @@ class Witness:
         """What came so far, in order; what is not answered yet has no status."""
         with self._lock:
             return list(self._arrivals)
+
+    @property
+    def accepted(self) -> int:
+        """Requests that were answered 2xx so far."""
+        with self._lock:
+            return self._accepted
 
     def __call__(self, request: Received) -> Reply:
         """Note the request, do with it what the mood says, and note that."""
@@ -91,4 +98,5 @@ class Witness:
             raise ConnectionAbortedError  # which closes the connection without an answer
         with self._lock:
             self._arrivals[place] = replace(came, status=status, answered_at_s=time.monotonic())
+            self._accepted += self._arrivals[place].accepted
         return status, self.headers, b"noted"

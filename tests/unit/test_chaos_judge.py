@@ -30,7 +30,7 @@ ARRIVALS = tuple(arrival(number, number) for number in (1, 2, 3, 4))
 TRIES = tuple(row(number) for number in (1, 2, 3, 4))
 EVENTS = tuple(EventEnd("J", number, STATES[number - 1], "delivered") for number in (1, 2, 3, 4))
 JOB = JobEnd("J", "done", None, STATES)
-GOOD = Evidence(["J"], [JOB], EVENTS, TRIES, ARRIVALS, {"J": STATES})
+GOOD = Evidence(["J"], [JOB], EVENTS, TRIES, ARRIVALS, [("J", STATES)])
 
 
 def test_a_run_that_kept_every_promise_is_cleared() -> None:
@@ -65,6 +65,7 @@ BROKEN = [
     ("lost", replace(GOOD, events=[*EVENTS[:3], replace(EVENTS[3], status="dead")])),
     ("lost", replace(GOOD, arrivals=ARRIVALS[:3])),
     ("lost", replace(GOOD, arrivals=[*ARRIVALS[:3], arrival(4, 4, status=None)])),
+    ("doubled", replace(GOOD, acknowledged=[])),
     ("unended", replace(GOOD, jobs=[replace(JOB, state="working", reached=STATES[:3])])),
     ("failed", replace(GOOD, jobs=[replace(JOB, state="failed", error_code="internal")])),
     ("reordered", replace(GOOD, arrivals=[arrival(2, 0.5), *ARRIVALS])),
@@ -74,7 +75,7 @@ BROKEN = [
     ("repeated", replace(GOOD, arrivals=[*ARRIVALS, arrival(4, 5)])),
     ("repeated", replace(GOOD, tries=[*TRIES, row(4, 2, None)])),
     ("altered", replace(GOOD, arrivals=[*ARRIVALS, replace(arrival(4, 5, attempt=2), digest="other")])),
-    ("backward", replace(GOOD, seen={"J": ("queued", "working", "loading")})),
+    ("backward", replace(GOOD, seen=[("J", ("queued", "working", "loading"))])),
     ("backward", replace(GOOD, arrivals=[*ARRIVALS[:3], replace(ARRIVALS[3], state="working")])),
     ("strayed", replace(GOOD, arrivals=[*ARRIVALS[:3], arrival(4, 4, path="/elsewhere")])),
     ("crowded", replace(GOOD, slots=2, most_at_once=3)),
