@@ -54,6 +54,7 @@ from foreman.store.objects import Objects
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
+from foreman.store.setback import Setback
 
 if TYPE_CHECKING:
     from foreman.settings import Settings
@@ -329,4 +330,6 @@ def _pruner() -> Pruner:
 def _sweeper() -> Sweeper:
     parts = stores()
     losses = settings().jobs.max_worker_losses
-    return Sweeper(parts.claims, parts.artifacts, parts.events, parts.endings, announcer(), losses)
+    return Sweeper(
+        parts.claims, parts.artifacts, parts.events, parts.endings, Setback(), announcer(), max_worker_losses=losses
+    )

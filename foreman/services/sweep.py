@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from foreman.store.claims import Claims
     from foreman.store.endings import Endings
     from foreman.store.events import Events
+    from foreman.store.setback import Setback
 
 log = logs.get_logger(__name__)
 
@@ -38,11 +39,13 @@ class Sweeper:
     artifacts: Artifacts
     events: Events
     endings: Endings
+    setback: Setback
     announcer: Announcer
     max_worker_losses: int
 
     def sweep(self) -> int:
         """End what is overdue, take back lost claims and repeat what was not picked up; returns how many messages."""
+        self._set_back()
         self._lost_workers()
         self._late_starts()
         self._unplaceable()
@@ -58,6 +61,12 @@ class Sweeper:
         if found:
             self.announcer.messenger.send_all(found)
         return len(found)
+
+    def _set_back(self) -> None:
+        """Before all else: by the moments as they were, nothing would be due."""
+        by_ms = self.setback.notice(clock.now())
+        if by_ms:
+            log.warning("the clock was set back", by_s=by_ms / 1000)
 
     def _room(self, address: messages.Address) -> int:
         return self.announcer.messenger.room(address, BACKLOG)

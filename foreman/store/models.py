@@ -255,6 +255,18 @@ class ApiKeyRow(Row):
         table_name = "api_keys"
 
 
+class ClockRow(Row):
+    """One row: the latest moment that a sweep has seen."""
+
+    id = SmallIntegerField(primary_key=True)
+    seen_at = BigIntegerField()
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "clock"
+
+
 #: Every table, in the order in which the migrations make them.
 TABLES: tuple[type[Row], ...] = (
     JobRow,
@@ -266,4 +278,5 @@ TABLES: tuple[type[Row], ...] = (
     TombstoneRow,
     UpstreamRow,
     ApiKeyRow,
+    ClockRow,
 )

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+
+from foreman.domain.delivery import RetryIn
+from foreman.store.setback import TOLERANCE_MS, Setback
+from tests.stores import BUSY, LEASE_MS, SENDING_MS, T0, Stores, completion
+
+HOUR_MS = 3_600_000
+
+#: The moment to which the clock is set back at ``T0``.
+BACK = T0 - HOUR_MS
+
+
+@pytest.fixture
+def setback(stores: Stores) -> Setback:
+    """One that has seen ``T0``."""
+    found = Setback()
+    assert found.notice(T0) == 0
+    return found
+
+
+def test_work_that_was_due_is_due_after_the_clock_was_set_back(stores: Stores, setback: Setback) -> None:
+    """A queued job can be claimed, and its event sent: neither lies there until the clock has caught up."""
+    job_id = stores.submit(at=T0 - 1000).id
+    assert stores.refuses_to_claim(BACK)
+    assert setback.notice(BACK) == HOUR_MS
+    assert stores.claim(BACK).job.id == job_id
+    assert stores.events.claim(job_id, BACK) is not None
+
+
+def test_a_wait_is_as_long_as_it_was(stores: Stores, setback: Setback) -> None:
+    """A retry that was to come in a minute comes in a minute."""
+    job_id = stores.submit(at=T0).id
+    sending = stores.events.claim(job_id, T0)
+    assert sending is not None
+    stores.events.record(sending, BUSY, RetryIn(60.0), T0)
+    setback.notice(BACK)
+    assert stores.events.claim(job_id, BACK + 59_999) is None
+    assert stores.events.claim(job_id, BACK + 60_000) is not None
+
+
+def test_the_lease_of_a_dead_worker_ends_as_if_nothing_had_been(stores: Stores, setback: Setback) -> None:
+    """A run's and a sender's: not an hour later."""
+    job_id = stores.submit(at=T0).id
+    stores.claim(T0)
+    assert stores.events.claim(job_id, T0) is not None
+    setback.notice(BACK)
+    assert not stores.claims.expire(BACK + LEASE_MS, max_losses=10)
+    assert stores.claims.expire(BACK + LEASE_MS + 1, max_losses=10)
+    assert stores.events.claim(job_id, BACK + SENDING_MS) is None
+    assert stores.events.claim(job_id, BACK + SENDING_MS + 1) is not None
+
+
+def test_a_lease_renewed_since_is_left_alone(stores: Stores, setback: Setback) -> None:
+    """Its holder is at work, and knows the new time."""
+    stores.submit(at=T0)
+    claim = stores.claim(T0)
+    stores.renew(claim, BACK)
+    setback.notice(BACK)
+    assert not stores.claims.expire(BACK + LEASE_MS, max_losses=10)
+
+
+def test_an_upstream_that_is_left_alone_and_a_completion_that_waits_are_found(stores: Stores, setback: Setback) -> None:
+    """The one is asked again, the other is stored."""
+    claim = stores.working(at=T0)
+    stores.claims.complete(claim, completion(claim.job.id), {}, T0)
+    stores.submit(at=T0)
+    stores.hold(T0 + 1000)
+    setback.notice(BACK)
+    assert list(stores.artifacts.waiting(BACK + 1, 10)) == [claim.job.id]
+    assert stores.refuses_to_claim(BACK + 999)
+    stores.claim(BACK + 1000)
+
+
+def test_a_setback_is_noticed_once(stores: Stores, setback: Setback) -> None:
+    """What lies ahead afterwards is a wait by the new time."""
+    assert setback.notice(BACK) == HOUR_MS
+    stores.submit(at=BACK + 500)
+    assert setback.notice(BACK + 400) == 0
+    assert stores.refuses_to_claim(BACK + 499)
+
+
+def test_clocks_of_several_machines_may_differ_a_little(stores: Stores, setback: Setback) -> None:
+    """Nothing is moved for a difference within the tolerance, and the latest moment stays."""
+    stores.submit(at=T0 + 1)
+    assert setback.notice(T0 - TOLERANCE_MS) == 0
+    assert stores.refuses_to_claim(T0)
+    assert setback.notice(T0 - TOLERANCE_MS - 1) == TOLERANCE_MS + 1
+
+
+def test_an_hour_ahead_is_no_setback(stores: Stores, setback: Setback) -> None:
+    """The clock goes on from there, and back from there is one."""
+    assert setback.notice(T0 + HOUR_MS) == 0
+    assert setback.notice(T0) == HOUR_MS
