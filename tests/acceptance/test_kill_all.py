@@ -49,7 +49,7 @@ def test_everything_killed_at_once_goes_on_where_it_was(tmp_path: Path) -> None:
         upstream.next(*[reply("early")] * EARLY)
         upstream.default = held(gate)
         settings = SETTINGS | {"FOREMAN_UPSTREAM_URL": upstream.url}
-        with Up(tmp_path / "state", **settings).until_ready() as up:
+        with Up(tmp_path / "state", None, **settings).until_ready() as up:
             body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
             body["state_webhook_url"] = receiver.url
             acknowledged = [up.call("POST", "/jobs", body)[1]["job_id"] for _ in range(JOBS)]
