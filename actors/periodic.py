@@ -18,3 +18,9 @@ def sweep() -> None:
 def prune() -> None:
     """Remove what has expired. Not retried, for the same reason."""
     wiring.services().pruner.prune()
+
+
+@dramatiq.actor(queue_name=messages.PROBE.queue, actor_name=messages.PROBE.actor, max_retries=0)
+def probe() -> None:
+    """Look at the upstreams. Not retried, for the same reason."""
+    wiring.services().prober.probe()

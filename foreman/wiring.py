@@ -27,7 +27,7 @@ from foreman.queue.announcer import Announcer
 from foreman.queue.broker import WakingRedisBroker, make_broker
 from foreman.queue.hub import Hub
 from foreman.queue.live import Publisher
-from foreman.queue.messages import Messenger, prune, sweep
+from foreman.queue.messages import Messenger, probe, prune, sweep
 from foreman.queue.ticks import Tick
 from foreman.services.authenticate import Authenticator
 from foreman.services.cancel import Canceller
@@ -36,6 +36,7 @@ from foreman.services.issue import Issuer
 from foreman.services.leases import LeaseKeeper
 from foreman.services.persist import Persister
 from foreman.services.ping import Pinger
+from foreman.services.probe import Prober
 from foreman.services.prune import Pruner
 from foreman.services.redeliver import Redeliverer
 from foreman.services.run import RetryPolicy, Runner
@@ -55,6 +56,7 @@ from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
 from foreman.store.setback import Setback
+from foreman.store.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from foreman.settings import Settings
@@ -81,6 +83,7 @@ class Stores:
     endings: Endings
     pruning: Pruning
     objects: Objects
+    upstreams: Upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class Services:
     sweeper: Sweeper
     redeliverer: Redeliverer
     pinger: Pinger
+    prober: Prober
 
 
 @cache
@@ -154,6 +158,7 @@ def stores() -> Stores:
         endings=Endings(outbox),
         pruning=Pruning(),
         objects=Objects(conf.artifacts_url),
+        upstreams=Upstreams(_slots()),
     )
 
 
@@ -255,13 +260,18 @@ def services() -> Services:
         _sweeper(),
         Redeliverer(Redelivery(), messenger()),
         _pinger(),
+        Prober(stores().upstreams, upstreams(), stores().claims, announcer()),
     )
 
 
 def ticks() -> tuple[Tick, ...]:
     """What the clock process sends, and how often."""
     conf = settings()
-    return (Tick("sweep", conf.sweep.interval_s, sweep()), Tick("prune", conf.prune.interval_s, prune()))
+    return (
+        Tick("sweep", conf.sweep.interval_s, sweep()),
+        Tick("prune", conf.prune.interval_s, prune()),
+        Tick("probe", conf.upstream.probe_interval_s, probe()),
+    )
 
 
 def configure_logs(process: str) -> None:
@@ -272,8 +282,11 @@ def configure_logs(process: str) -> None:
 def _claims(outbox: Outbox) -> Claims:
     conf = settings()
     schedule = SchedulePolicy(round(conf.schedule.max_wait_s * 1000), conf.schedule.max_streak)
-    slots = tuple(Slots(each.name, each.slots, each.models) for each in conf.upstream.endpoints)
-    return Claims(outbox, slots, schedule, round(conf.jobs.lease_s * 1000))
+    return Claims(outbox, _slots(), schedule, round(conf.jobs.lease_s * 1000))
+
+
+def _slots() -> tuple[Slots, ...]:
+    return tuple(Slots(each.name, each.slots, each.models) for each in settings().upstream.endpoints)
 
 
 def _upstream(endpoint: Endpoint) -> Upstream:

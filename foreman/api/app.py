@@ -25,6 +25,7 @@ from foreman.api.passthrough import PATHS, Counter, Order, Question
 from foreman.api.places import Places
 from foreman.api.problems import TOO_MANY_PINGS
 from foreman.api.readiness import Check, Readiness
+from foreman.api.upstreams import UpstreamsResource
 from foreman.api.view import JobView
 from foreman.api.waiting import WaitingRoom
 from foreman.api.webhooks import MAX_PINGS, PingResource, RecoverResource, WebhookEventsResource
@@ -43,6 +44,7 @@ from foreman.store.deliveries import Deliveries
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
 from foreman.store.objects import Objects
+from foreman.store.upstreams import Upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class Parts:
     deliveries: Deliveries
     artifacts: Artifacts
     objects: Objects
+    upstreams: Upstreams
+    #: What each upstream speaks, by name.
+    kinds: Mapping[str, str]
     #: The dependencies that ``/readyz`` names.
     checks: Mapping[str, Check]
     #: What a submission that does not say gets.
@@ -97,6 +102,7 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app.add_route("/jobs/{job_id}/deliveries/{state}/redeliver", RedeliverResource(parts.jobs, parts.redeliverer))
     app.add_route("/webhooks/events", WebhookEventsResource(parts.deliveries))
     app.add_route("/webhooks/recover", RecoverResource(parts.redeliverer, parts.max_body_b))
+    app.add_route("/upstreams", UpstreamsResource(parts.upstreams, parts.kinds))
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
     app.add_route("/metrics", MetricsResource(parts.jobs, parts.events))

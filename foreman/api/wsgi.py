@@ -42,6 +42,8 @@ def application() -> falcon.App[Any, Any]:
             deliveries=stores.deliveries,
             artifacts=stores.artifacts,
             objects=stores.objects,
+            upstreams=stores.upstreams,
+            kinds={each.name: each.kind for each in wiring.endpoints()},
             checks={"database": _database, "redis": _redis, "upstream": _upstream, "artifacts": _artifacts},
             defaults=Limits(
                 ttl_s=jobs.ttl_s,

@@ -27,7 +27,7 @@ QUEUES: dict[str, frozenset[str]] = {
     "jobs": frozenset({messages.RUN.queue}),
     "artifacts": frozenset({messages.PERSIST.queue}),
     "webhooks": frozenset({messages.DELIVER.queue}),
-    "clock": frozenset({messages.SWEEP.queue, messages.PRUNE.queue}),
+    "clock": frozenset({messages.SWEEP.queue, messages.PRUNE.queue, messages.PROBE.queue}),
 }
 
 #: Every process there is.
@@ -74,6 +74,9 @@ def worker(name: str) -> None:
     wiring.migrate()
     wiring.services()
     _begin(name)
+    if name == "jobs" and len(wiring.endpoints()) > 1:
+        # Or the first jobs might go where their model is not, before the clock process has had anybody look.
+        wiring.services().prober.probe()
     settings = wiring.settings().workers
     threads = CLOCK_THREADS if name == "clock" else getattr(settings, f"{name}_threads")
     # A run is cut at the end of its grace, and what came of it is yet to be recorded.

@@ -87,6 +87,7 @@ class Upstream:
     slots: int = _key(1, SLOTS)
     servers: tuple[Endpoint, ...] = _key((), Servers(), secret=True)
     connect_timeout_s: float = _key(5.0, _TIMEOUT)
+    probe_interval_s: float = _key(5.0, Number(_TICK_S, 30))
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

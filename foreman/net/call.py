@@ -24,6 +24,7 @@ from foreman.clock import monotonic
 from foreman.domain import fault
 from foreman.domain.completion import Assembly, Completion
 from foreman.domain.fault import FIRST_TEXT_PATIENCE, Aborted, Fault
+from foreman.domain.upstream import Survey
 from foreman.net.dial import dial
 from foreman.net.lines import READ_B, lines
 from foreman.net.origin import Origin
@@ -36,6 +37,10 @@ COMPLETION_LIMIT_B = 64 * 2**20
 #: Bytes of an error's body that are read, and seconds they may take: the status alone has decided already.
 ERROR_LIMIT_B = 16_384
 ERROR_LIMIT_S = 2.0
+#: Bytes of a list of models: a thousand times what LM Studio says of one.
+LIST_LIMIT_B = 2**20
+#: How a server says that it has no list. It may have the models all the same.
+NO_LIST = frozenset({404, 405, 501})
 #: Seconds the end of a preload's answer may take once it has said ``done``: it is behind it in the same packet.
 _DRAIN_LIMIT_S = 0.5
 
@@ -82,6 +87,11 @@ def chat_bounds(exec_timeout_s: float, stall_timeout_s: float) -> Bounds:
 def load_bounds(timeout_s: float) -> Bounds:
     """The bounds of a load that begins now: it may be silent as long as it may last."""
     return _until_late(timeout_s, fault.load_timeout(timeout_s))
+
+
+def probe_bounds(timeout_s: float) -> Bounds:
+    """The bounds of a look at the server that begins now."""
+    return _until_late(timeout_s, fault.not_connected(f"did not answer within {timeout_s:g} s"))
 
 
 def _stall(limit_s: float) -> Silence:
@@ -159,6 +169,10 @@ class Call(ABC):
     @abstractmethod
     def probe(self, timeout_s: float) -> Fault | None:
         """Ask something that costs the server nothing, and only look at the status; ``None`` when it answers."""
+
+    @abstractmethod
+    def survey(self, timeout_s: float) -> Survey | Fault:
+        """Ask which models there are, and which are in memory. A server that has no such lists has no fault by that."""
 
     @property
     def text(self) -> str:
@@ -242,9 +256,30 @@ class Call(ABC):
                 on_text(chunk)
         return None
 
+    def _list(self, path: str, bounds: Bounds) -> bytes | Fault | None:
+        """The body of ``GET path``, which lists models; ``None`` if the server has no such list."""
+
+        def read(response: HTTPResponse) -> bytes | Fault | None:
+            if response.status == OK:
+                return self._whole(response)
+            refusal = self._refusal(response, bounds)
+            return None if response.status in NO_LIST else refusal
+
+        outcome = self._exchange("GET", path, None, bounds, read)
+        return fault.dropped(streaming=False) if isinstance(outcome, Aborted) else outcome
+
+    @staticmethod
+    def _whole(response: HTTPResponse) -> bytes | Fault:
+        body = b""
+        while data := response.read1(LIST_LIMIT_B, decode_content=False):
+            body += data
+            if len(body) > LIST_LIMIT_B:
+                return fault.unreadable("a list of models without an end")
+        return body
+
     def _answers(self, path: str, timeout_s: float) -> Fault | None:
         """Whether ``GET path`` is answered with 200 within ``timeout_s``; ``None`` when it is."""
-        bounds = _until_late(timeout_s, fault.not_connected(f"did not answer within {timeout_s:g} s"))
+        bounds = probe_bounds(timeout_s)
 
         def read(response: HTTPResponse) -> Fault | None:
             return None if response.status == OK else self._refusal(response, bounds)

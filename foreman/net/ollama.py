@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from foreman.domain import ollama_models
 from foreman.domain.completion import Assembly, Completion
 from foreman.domain.fault import Aborted, Fault
 from foreman.domain.preload import preload
-from foreman.net.call import LINE_LIMIT_B, Call, OnText, Reading, chat_bounds, load_bounds
+from foreman.domain.upstream import Survey
+from foreman.net.call import LINE_LIMIT_B, Call, OnText, Reading, chat_bounds, load_bounds, probe_bounds
 
 
 class OllamaCall(Call):
@@ -33,6 +35,21 @@ class OllamaCall(Call):
     def probe(self, timeout_s: float) -> Fault | None:
         """As ``Call.probe``: the server's version."""
         return self._answers("/api/version", timeout_s)
+
+    def survey(self, timeout_s: float) -> Survey | Fault:
+        """As ``Call.survey``."""
+        bounds = probe_bounds(timeout_s)
+        tags = self._list("/api/tags", bounds)
+        if isinstance(tags, Fault):
+            return tags
+        loaded = self._list("/api/ps", bounds)
+        if isinstance(loaded, Fault):
+            return loaded
+        return Survey(_names(tags), _names(loaded) or ())
+
+
+def _names(body: bytes | None) -> tuple[str, ...] | None:
+    return None if body is None else ollama_models.names(body)
 
 
 class _AsItIs:

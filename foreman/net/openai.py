@@ -10,13 +10,25 @@ from functools import partial
 from urllib3 import HTTPResponse
 
 from foreman.clock import monotonic, now
-from foreman.domain import fault, openai_fault, openai_models, openai_request
+from foreman.domain import openai_fault, openai_models, openai_request
 from foreman.domain.completion import Completion
 from foreman.domain.fault import Aborted, Fault, presentable
 from foreman.domain.lifecycle import Cause
 from foreman.domain.openai_answer import Answer, loaded
 from foreman.domain.openai_models import Presence
-from foreman.net.call import COMPLETION_LIMIT_B, OK, Bounds, Call, OnText, Reading, chat_bounds, load_bounds
+from foreman.domain.upstream import Survey
+from foreman.net.call import (
+    COMPLETION_LIMIT_B,
+    NO_LIST,
+    OK,
+    Bounds,
+    Call,
+    OnText,
+    Reading,
+    chat_bounds,
+    load_bounds,
+    probe_bounds,
+)
 from foreman.net.origin import Origin
 from foreman.net.watchdog import Watchdog
 
@@ -24,12 +36,8 @@ from foreman.net.watchdog import Watchdog
 #: before. A small model is there within the first; a large one takes minutes, of which two seconds are nothing.
 FIRST_LOOK_S = 0.25
 LAST_LOOK_S = 2.0
-#: Bytes of a list of models: a thousand times what LM Studio says of one.
-LIST_LIMIT_B = 2**20
 
 _VERSION = "/v1"
-#: A server without a list, or with one that it does not show, may still have the model.
-_NO_LIST = frozenset({404, 405, 501})
 
 
 class OpenAICall(Call):
@@ -83,6 +91,13 @@ class OpenAICall(Call):
         """As ``Call.probe``: the list of models."""
         return self._answers(f"{_VERSION}/models", timeout_s)
 
+    def survey(self, timeout_s: float) -> Survey | Fault:
+        """As ``Call.survey``."""
+        body = self._list(f"{_VERSION}/models", probe_bounds(timeout_s))
+        if isinstance(body, Fault):
+            return body
+        return Survey() if body is None else openai_models.survey(body)
+
     def _look(self, model: str, bounds: Bounds) -> Presence | Fault | Aborted:
         presence = self._exchange(
             "GET", f"{_VERSION}/models", None, bounds, partial(self._judge_list, model=model, bounds=bounds)
@@ -95,7 +110,7 @@ class OpenAICall(Call):
         if response.status == OK:
             body = self._whole(response)
             return body if isinstance(body, Fault) else openai_models.judge(body, model)
-        if response.status in _NO_LIST:
+        if response.status in NO_LIST:
             return Presence.READY
         text = self._excuse(response, bounds)
         if openai_fault.is_loading(response.status, text):
@@ -106,15 +121,6 @@ class OpenAICall(Call):
         # Read to its end in any case, or the connection could not be used for the chat.
         text = self._excuse(response, bounds)
         return Presence.LOADING if openai_fault.is_loading(response.status, text) else Presence.READY
-
-    @staticmethod
-    def _whole(response: HTTPResponse) -> bytes | Fault:
-        body = b""
-        while data := response.read1(LIST_LIMIT_B, decode_content=False):
-            body += data
-            if len(body) > LIST_LIMIT_B:
-                return fault.unreadable("a list of models without an end")
-        return body
 
     def _refused(self, status: int, text: str, *, retry_after: str | None) -> Fault:
         return openai_fault.refused(status, text, retry_after=retry_after)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from foreman.domain.fault import Fault
+from foreman.domain.upstream import Survey
 from foreman.errors import SettingInvalid
 from foreman.net.call import Call
 from foreman.net.ollama import OllamaCall
@@ -71,6 +72,11 @@ class Upstream:
         """Whether the server answers a request that costs nothing within ``timeout_s``; ``None`` when it does."""
         with self._call(self._origin, self._tls, self._watchdog, min(timeout_s, self._connect_timeout_s)) as call:
             return call.probe(timeout_s)
+
+    def survey(self, timeout_s: float) -> Survey | Fault:
+        """Which models the server has and has in memory, if it answers within ``timeout_s`` after it was connected."""
+        with self._call(self._origin, self._tls, self._watchdog, min(timeout_s, self._connect_timeout_s)) as call:
+            return call.survey(timeout_s)
 
 
 def make_upstream(kind: Kind, url: str, connect_timeout_s: float, api_key: str | None = None) -> Upstream:

@@ -39,9 +39,11 @@ DELIVER = Address("webhooks", "deliver")
 SWEEP = Address("periodic", "sweep")
 #: Remove what has expired.
 PRUNE = Address("periodic", "prune")
+#: Look at the upstreams.
+PROBE = Address("periodic", "probe")
 
 #: Every kind there is; a test holds each to an actor.
-ADDRESSES: tuple[Address, ...] = (RUN, PERSIST, DELIVER, SWEEP, PRUNE)
+ADDRESSES: tuple[Address, ...] = (RUN, PERSIST, DELIVER, SWEEP, PRUNE, PROBE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ def sweep() -> Message:
 def prune() -> Message:
     """Remove expired jobs and their artifacts."""
     return Message(PRUNE)
+
+
+def probe() -> Message:
+    """Look at every upstream."""
+    return Message(PROBE)
 
 
 class Messenger:

@@ -39,20 +39,22 @@ class Upstreams:
             return _standings(self.slots, rows)
 
     def record(self, found: Mapping[str, Survey | JobFailure], at: Moment) -> list[Standing]:
-        """Keep what probes found; returns how those stood that are back by it: held no longer, nor are their jobs.
+        """Keep what probes found; returns how those upstreams stood before.
+
+        One that is back is held no longer, nor are its jobs.
 
         Raises:
             StoreUnavailable: nothing was kept.
         """
         with write():
-            standings = lock(self.slots)
-            back = [each for each in standings if each.name in found and each.is_back(found[each.name])]
-            for name, what in found.items():
-                UpstreamRow.update(_columns(what, at)).where(UpstreamRow.name == name).execute()
-            for each in back:
-                release(each.name)
-                _bring_forward(each, at)
-            return back
+            before = [each for each in lock(self.slots) if each.name in found]
+            for each in before:
+                what = found[each.name]
+                UpstreamRow.update(_columns(what, at)).where(UpstreamRow.name == each.name).execute()
+                if each.is_back(what):
+                    release(each.name)
+                    _bring_forward(each, at)
+            return before
 
 
 def lock(slots: Sequence[Slots]) -> list[Standing]:

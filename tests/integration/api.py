@@ -46,6 +46,7 @@ from foreman.store.objects import Objects
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
+from foreman.store.upstreams import Upstreams
 
 PUBLIC_URL = "http://foreman.test"
 
@@ -59,6 +60,8 @@ NOWHERE = "http://127.0.0.1:9"
 NO_REDIS = "redis://127.0.0.1:9/0"
 
 MAX_QUEUE = 500
+
+SLOTS = (Slots("default", 100),)
 
 BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -216,6 +219,8 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
         deliveries=Deliveries(),
         artifacts=artifacts,
         objects=objects,
+        upstreams=Upstreams(SLOTS),
+        kinds={"default": "ollama"},
         checks={name: lambda name=name: wrong[name]() for name in wrong},  # type: ignore[misc]  # mypy sees no default
         defaults=LIMITS,
         policy=Policy(allow_http=False, allowed_nets=()),
@@ -226,9 +231,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
         max_followers=3,
         stopping=threading.Event(),
     )
-    claims = Claims(
-        outbox, (Slots("default", 100),), SchedulePolicy(max_wait_ms=300_000, max_streak=100), lease_ms=30_000
-    )
+    claims = Claims(outbox, SLOTS, SchedulePolicy(max_wait_ms=300_000, max_streak=100), lease_ms=30_000)
     try:
         yield Api(parts, claims, messenger, wrong)
     finally:

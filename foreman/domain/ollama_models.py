@@ -1,0 +1,19 @@
+"""What Ollama's lists of models tell: ``/api/tags`` those that there are, ``/api/ps`` those in memory."""
+
+from __future__ import annotations
+
+import json
+
+
+def names(body: bytes) -> tuple[str, ...] | None:
+    """The models in a list; ``None`` if ``body`` is none. Source of its form: Ollama's ``docs/api.md``."""
+    try:
+        listed = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    match listed:
+        case {"models": list(entries)}:
+            found = (each.get("model") or each.get("name") for each in entries if isinstance(each, dict))
+            return tuple(name for name in found if isinstance(name, str) and name)
+        case _:
+            return None
