@@ -165,6 +165,7 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
         [Server("a", ("model1*",), "model12", 3), Server("b", ("model7", "model8"), None, 0)], NOW
     ),
     "fronts that no upstream can run": lambda _: heads.candidates([Server("a", ("other",), None, 0)], NOW),
+    "models that jobs wait for": lambda _: heads.waiting_models(),
     "slots in use": lambda stores: stores.claims.used(),
     "expire, when none is": lambda stores: stores.claims.expire(NOW, max_losses=3),
     "expire": lambda stores: stores.claims.expire(NOW + 2 * LEASE_MS, max_losses=3),
