@@ -211,21 +211,13 @@ def upstreams() -> Mapping[str, Upstream]:
 
 
 @cache
-def passthrough() -> Passthrough:
-    """The first model server, for requests that are no jobs.
+def passthroughs() -> Mapping[str, Passthrough]:
+    """The model servers, for requests that are no jobs.
 
     Raises:
         SettingInvalid: as ``upstreams``.
     """
-    conf = settings()
-    first = endpoints()[0]
-    return Passthrough(
-        upstreams()[first.name].origin,
-        conf.upstream.connect_timeout_s,
-        openai=first.kind == "openai",
-        total_s=conf.jobs.exec_timeout_s,
-        silence_s=conf.jobs.stall_timeout_s,
-    )
+    return {each.name: _passthrough(each) for each in endpoints()}
 
 
 @cache
@@ -296,6 +288,17 @@ def _upstream(endpoint: Endpoint) -> Upstream:
     except SettingInvalid as error:
         # It speaks of the one upstream that it knows.
         raise SettingInvalid(error.name.replace("upstream", endpoint.setting, 1), error.detail) from error
+
+
+def _passthrough(endpoint: Endpoint) -> Passthrough:
+    conf = settings()
+    return Passthrough(
+        upstreams()[endpoint.name].origin,
+        conf.upstream.connect_timeout_s,
+        openai=endpoint.kind == "openai",
+        total_s=conf.jobs.exec_timeout_s,
+        silence_s=conf.jobs.stall_timeout_s,
+    )
 
 
 def _submitter() -> Submitter:

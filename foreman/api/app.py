@@ -20,6 +20,7 @@ from foreman.api.events import EventsResource
 from foreman.api.gate import Gate
 from foreman.api.health import HealthResource, MetricsResource, ReadyResource
 from foreman.api.jobs import JobResource, JobsResource
+from foreman.api.lists import LOADED, TAGS, ListResource
 from foreman.api.openai import ChatCompletionsResource, ModelsResource
 from foreman.api.passthrough import PATHS, Counter, Order, Question
 from foreman.api.places import Places
@@ -28,6 +29,7 @@ from foreman.api.readiness import Check, Readiness
 from foreman.api.upstreams import UpstreamsResource
 from foreman.api.view import JobView
 from foreman.api.waiting import WaitingRoom
+from foreman.api.ways import Ways
 from foreman.api.webhooks import MAX_PINGS, PingResource, RecoverResource, WebhookEventsResource
 from foreman.domain.address import Policy
 from foreman.domain.job import Limits
@@ -59,7 +61,8 @@ class Parts:
     pruner: Pruner
     redeliverer: Redeliverer
     pinger: Pinger
-    passthrough: Passthrough
+    #: The way to each upstream for what is no job, by its name.
+    passthroughs: Mapping[str, Passthrough]
     jobs: Jobs
     events: Events
     deliveries: Deliveries
@@ -120,9 +123,9 @@ def _add_long_routes(app: falcon.App[Any, Any], parts: Parts) -> None:
     reader = Reader(parts.defaults, parts.policy, parts.max_body_b)
     app.add_route("/api/chat", ChatResource(reader, desk))
     app.add_route("/v1/chat/completions", ChatCompletionsResource(reader, desk))
-    counter = Counter(parts.passthrough, places, parts.max_body_b)
+    counter = Counter(Ways(parts.passthroughs, parts.upstreams), places, parts.max_body_b)
     for path in PATHS["GET"]:
-        app.add_route(path, Question(counter, path))
+        app.add_route(path, ListResource(counter, path) if path in {TAGS, LOADED} else Question(counter, path))
     for path in PATHS["POST"]:
         app.add_route(path, Order(counter, path))
     models = ModelsResource(counter)

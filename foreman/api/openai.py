@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import falcon
@@ -14,17 +13,12 @@ from foreman.api.answer import respond
 from foreman.api.chat import Reader, first_problem
 from foreman.api.conversation import Desk, Failed, Line
 from foreman.api.dialect import OPENAI, foreign
+from foreman.api.lists import LIST_LIMIT_B, path_of_models, union
 from foreman.api.passthrough import Counter
 from foreman.clock import now
 from foreman.domain.completion import Completion
 from foreman.domain.json_value import compact
 from foreman.domain.openai_front import Answer, models, native, wants_usage
-
-#: Where each kind of upstream lists its models; the second may have its ``/v1`` in its URL already.
-OLLAMA_LIST, OPENAI_LIST = "/api/tags", "/v1/models"
-
-#: Bytes of a list of models that are read: some ten thousand of them.
-LIST_LIMIT_B = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +74,7 @@ def _event(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ModelsResource:
-    """``GET /v1/models``: what the upstream has."""
+    """``GET /v1/models``: what the upstreams have."""
 
     counter: Counter
 
@@ -98,15 +92,13 @@ class ModelsResource:
         resp.content_type = falcon.MEDIA_JSON
 
     def _models(self, req: falcon.Request) -> list[dict[str, Any]]:
-        way = self.counter.passthrough
-        path = OLLAMA_LIST
-        if way.openai:
-            path = OPENAI_LIST.removeprefix("/v1") if way.origin.prefix.endswith("/v1") else OPENAI_LIST
-        body = self.counter.fetch(req, path, LIST_LIMIT_B)
-        try:
-            listed = models(json.loads(body), now() // 1000)
-        except (ValueError, RecursionError):
-            listed = None
-        if listed is None:
-            raise falcon.HTTPError(HTTPStatus.BAD_GATEWAY, description="The upstream sent no list of models.")
-        return listed
+        asked = [(way, path_of_models(way)) for way in self.counter.ways.all()]
+        bodies = self.counter.fetch_all(req, asked, LIST_LIMIT_B)
+        return union([_listed(body) for body in bodies], "id")
+
+
+def _listed(body: bytes) -> list[dict[str, Any]] | None:
+    try:
+        return models(json.loads(body), now() // 1000)
+    except (ValueError, RecursionError):
+        return None

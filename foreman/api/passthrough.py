@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import falcon
@@ -14,6 +16,7 @@ import falcon
 from foreman.api.body import read_bytes
 from foreman.api.client import Client
 from foreman.api.places import Place, Places
+from foreman.api.ways import Ways
 from foreman.domain.fault import Fault
 from foreman.domain.json_value import compact
 from foreman.domain.lifecycle import Cause
@@ -29,6 +32,9 @@ PATHS: dict[str, tuple[str, ...]] = {
 #: Seconds between two looks at whether the client still listens.
 LOOK_S = 0.5
 
+#: Seconds each of several upstreams has for its list of models: those of the others wait for it.
+LIST_S = 5.0
+
 #: The headers that are handed on, of a request and of an answer. The rest is about one connection, or one server.
 _REQUEST_HEADERS = ("Content-Type", "Accept")
 _ANSWER_HEADERS = ("Content-Type", "Content-Length", "Retry-After")
@@ -40,15 +46,36 @@ _PLAIN = re.compile(r"[ -~]{1,200}", re.ASCII)
 class Counter:
     """Hands requests on for one client each."""
 
-    passthrough: Passthrough
+    ways: Ways
     places: Places
     max_body_b: int
 
     def hand_on(self, req: falcon.Request, resp: falcon.Response, path: str, body: bytes | None) -> None:
-        """Ask the upstream, and answer what it answers: 502 or 504 if that is nothing."""
+        """Ask an upstream, and answer what it answers: 502 or 504 if that is nothing.
+
+        Of several, one that can run the model that ``body`` names; the next if it cannot be reached.
+
+        Raises:
+            HTTPNotFound: no upstream may be asked for the model.
+        """
+        model = None if body is None or self.ways.single is not None else _model_in(body)
+        ways = self.ways.to(model)
+        if not ways:
+            raise falcon.HTTPNotFound(description=f"model '{model}' not found")
+        first, *others = ways
+        asked = self._ask(req, first, path, body)
+        for way in others:
+            if isinstance(asked, Errand) or asked.began:
+                break
+            asked = self._ask(req, way, path, body)
+        if isinstance(asked, Errand):
+            _answer(resp, asked)
+        else:
+            _refuse(resp, asked)
+
+    def _ask(self, req: falcon.Request, way: Passthrough, path: str, body: bytes | None) -> Errand | Fault:
         given = {name: value for name in _REQUEST_HEADERS if (value := req.get_header(name)) is not None}
-        place = self.places.take()
-        errand = Errand(self.passthrough.passage(), Client.of(req), place)
+        errand = Errand(way.passage(), Client.of(req), self.places.take())
         try:
             fault = errand.passage.ask(req.method, path, body, given)
         except BaseException:
@@ -56,25 +83,27 @@ class Counter:
             raise
         if fault is not None:
             errand.close()
-            _refuse(resp, fault)
-            return
-        # An answer that has no body would leave the errand unclosed, and where a redirect leads is nobody's business.
-        if errand.passage.status != HTTPStatus.OK and errand.passage.status < HTTPStatus.BAD_REQUEST:
-            errand.close()
-            raise _unusable()
-        resp.status = errand.passage.status
-        resp.stream = errand
-        for name in _ANSWER_HEADERS:
-            if (value := errand.passage.header(name)) is not None and _PLAIN.fullmatch(value):
-                resp.set_header(name, value)
+        return fault or errand
 
-    def fetch(self, req: falcon.Request, path: str, limit_b: int) -> bytes:
-        """The answer to ``GET path``, for whoever makes another of it.
+    def fetch_all(self, req: falcon.Request, asked: Sequence[tuple[Passthrough, str]], limit_b: int) -> list[bytes]:
+        """The answers to ``GET path`` of some upstreams, for whoever makes another of them; those that there are.
 
         Raises:
-            HTTPError: 502 or 504: there is none that can be used, or it is over ``limit_b`` bytes.
+            HTTPError: 502 or 504: there is none that can be used, or they are over ``limit_b`` bytes.
         """
-        errand = Errand(self.passthrough.passage(), Client.of(req), self.places.take())
+        client = Client.of(req)
+        if self.ways.single is not None:
+            return [self._fetch(client, way, path, limit_b) for way, path in asked]
+        bounded = [(replace(way, total_s=LIST_S, connect_timeout_s=LIST_S), path) for way, path in asked]
+        with ThreadPoolExecutor(len(asked), thread_name_prefix="list") as pool:
+            waited_for = [pool.submit(self._fetch, client, way, path, limit_b) for way, path in bounded]
+        errors = [error for each in waited_for if (error := each.exception()) is not None]
+        if len(errors) == len(asked):
+            raise errors[0]
+        return [each.result() for each in waited_for if each.exception() is None]
+
+    def _fetch(self, client: Client, way: Passthrough, path: str, limit_b: int) -> bytes:
+        errand = Errand(way.passage(), client, self.places.take())
         try:
             fault = errand.passage.ask("GET", path, None, {})
             if fault is not None:
@@ -146,6 +175,31 @@ class Errand:
             if self._client.gone():
                 self.passage.cut()
                 return
+
+
+def _answer(resp: falcon.Response, errand: Errand) -> None:
+    # An answer that has no body would leave the errand unclosed, and where a redirect leads is nobody's business.
+    if errand.passage.status != HTTPStatus.OK and errand.passage.status < HTTPStatus.BAD_REQUEST:
+        errand.close()
+        raise _unusable()
+    resp.status = errand.passage.status
+    resp.stream = errand
+    for name in _ANSWER_HEADERS:
+        if (value := errand.passage.header(name)) is not None and _PLAIN.fullmatch(value):
+            resp.set_header(name, value)
+
+
+def _model_in(body: bytes) -> str | None:
+    """The model that a request is about; ``None`` if it does not say, which its upstream may tell it."""
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    match asked:
+        case {"model": str(model)} | {"name": str(model)} if model:
+            return model
+        case _:
+            return None
 
 
 def _read(errand: Errand, limit_b: int) -> bytes:

@@ -36,7 +36,7 @@ def application() -> falcon.App[Any, Any]:
             pruner=services.pruner,
             redeliverer=services.redeliverer,
             pinger=services.pinger,
-            passthrough=wiring.passthrough(),
+            passthroughs=wiring.passthroughs(),
             jobs=stores.jobs,
             events=stores.events,
             deliveries=stores.deliveries,

@@ -106,8 +106,20 @@ def homes(servers: Iterable[Server], model: str) -> list[Server]:
     """
     reached = [(reach, server) for server in servers if (reach := server.reach(model)) is not None]
     surest = min((reach for reach, _ in reached), default=None)
-    able = [server for reach, server in reached if reach is surest]
-    return [server for server in able if not server.down] or able
+    return well([server for reach, server in reached if reach is surest])
+
+
+def well(servers: Iterable[Server]) -> list[Server]:
+    """Those that are not down; all of them if they all are."""
+    found = list(servers)
+    return [server for server in found if not server.down] or found
+
+
+def preferred(servers: Iterable[Server], model: str) -> list[Server]:
+    """The homes of ``model``, the best first, for a request that takes no slot."""
+    return sorted(
+        homes(servers, model), key=lambda each: (not each.has_in_memory(model), not each.free, each.load, each.name)
+    )
 
 
 def takers(servers: Iterable[Server], candidate: Candidate) -> list[Server]:

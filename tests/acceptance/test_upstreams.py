@@ -156,6 +156,38 @@ def test_an_upstream_that_is_back_has_its_jobs_at_once(patient: Fleet) -> None:
     assert patient.status()["a"] == "ok"
 
 
+def names(fleet: Fleet, path: str, key: str = "models", name: str = "name") -> list[str]:
+    """What a list of models names, in order."""
+    return [each[name] for each in fleet.stack.ask("GET", path).json[key]]
+
+
+def test_what_is_no_job_is_answered_by_all_upstreams_as_if_they_were_one(patient: Fleet) -> None:
+    """Lists are put together, and a request about a model goes where it is, also while one is away."""
+    ask = patient.stack.ask
+    assert names(patient, "/api/tags") == ["m", "only-a", "only-b", "only-c"]
+    assert names(patient, "/v1/models", "data", "id") == ["m", "only-a", "only-b", "only-c"]
+    assert ask("GET", "/v1/models/only-c").json["id"] == "only-c"
+    assert ask("GET", "/api/version").json == {"version": "0.12.6"}
+    for model in ("only-a", "only-b", "only-a"):
+        patient.done(patient.submit(model))
+    assert names(patient, "/api/ps") == ["only-a", "only-b"]
+    assert ask("POST", "/api/show", {"model": "only-b"}).json["details"] == {"family": "fake"}
+    assert ask("POST", "/api/generate", {"model": "only-b", "prompt": "Hi"}).status == 200
+    assert [call.path for call in patient.b.calls if call.body.get("model") == "only-b"][-2:] == [
+        "/api/show",
+        "/api/generate",
+    ]
+    assert not [call for call in patient.a.calls if call.path in {"/api/show", "/api/generate"}]
+    # Nobody lists it, and two may be asked: one of them answers.
+    assert ask("POST", "/api/show", {"model": "unheard-of"}).status == 200
+    patient.a.stop()
+    assert names(patient, "/api/tags") == ["m", "only-b", "only-c"]
+    assert ask("GET", "/api/version").status == 200
+    assert ask("POST", "/api/show", {"model": "m"}).status == 200
+    refused = ask("POST", "/api/show", {"model": "only-a"})
+    assert (refused.status, refused.json) == (502, {"error": "The upstream refused the connection."})
+
+
 def test_readiness_fails_when_no_upstream_answers(patient: Fleet) -> None:
     """And says of how many; jobs are accepted all the same."""
     for server in (patient.a, patient.b, patient.c):

@@ -213,7 +213,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
         pruner=Pruner(Pruning(), jobs, objects, batch=200, tombstone_ttl_ms=3_600_000),
         redeliverer=Redeliverer(Redelivery(), messenger),
         pinger=Pinger(WebhookSender(Policy(), 1.0), (), "foreman/test"),
-        passthrough=Passthrough(parse(NOWHERE), 1.0, total_s=5.0, silence_s=5.0),
+        passthroughs={"default": Passthrough(parse(NOWHERE), 1.0, total_s=5.0, silence_s=5.0)},
         jobs=jobs,
         events=Events(lease_ms=30_000, origin_limit=8),
         deliveries=Deliveries(),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreman.domain.job import Priority
-from foreman.domain.schedule import Candidate, Policy, Server, choose, full_name, homes
+from foreman.domain.schedule import Candidate, Policy, Server, choose, full_name, homes, preferred
 
 #: A model's job may be passed over for 60 s, and 4 jobs in a row go to one model.
 POLICY = Policy(max_wait_ms=60_000, max_streak=4)
@@ -186,6 +186,20 @@ def test_an_upstream_may_have_several_models_in_memory() -> None:
     jobs = [job("1", waited_ms=1), job("2", "b", waited_ms=2), job("3", "c", waited_ms=9)]
     assert chosen([several], jobs) == ("2", "1", True)
     assert chosen([replace(several, streak=4)], jobs) == ("3", "1", False)
+
+
+def test_a_request_without_a_slot_goes_where_its_model_is_in_memory_and_room_is() -> None:
+    """The others follow, for the case that the first cannot be reached."""
+    servers = [
+        replace(server("1"), free=False),
+        server("2"),
+        replace(server("3", model="a"), load=0.5),
+        server("4", model="a"),
+        replace(server("5", model="a"), down=True),
+        server("6", models=("b",)),
+    ]
+    assert [each.name for each in preferred(servers, "a")] == ["4", "3", "2", "1"]
+    assert preferred([servers[5]], "a") == []
 
 
 CANDIDATES = st.lists(
