@@ -11,6 +11,7 @@ import collections
 import json
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ SECRET = "fuzz-canary-7d1f"
 #: Ended jobs leave soon, so that the database stays small; the queue fills up now and then, and that is told honestly.
 ENV = {
     "FOREMAN_JOBS_TTL_S": "20",
-    "FOREMAN_JOBS_MAX_QUEUE": "500",
+    "FOREMAN_JOBS_MAX_QUEUE": "30",
     "FOREMAN_PRUNE_INTERVAL_S": "5",
     "FOREMAN_WEB_THREADS": "8",
     "FOREMAN_WEBHOOK_SECRET": SECRET,
@@ -156,4 +157,5 @@ if __name__ == "__main__":
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so stop what was started
     sys.exit(run(given.requests, given.processes, given.seed))

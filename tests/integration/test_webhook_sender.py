@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from contextlib import ExitStack
 from ipaddress import ip_network
 from time import monotonic
 
@@ -150,6 +151,18 @@ def test_an_answer_given_before_the_body_was_read_counts(sender: WebhookSender) 
 
     with HostilePeer(behave) as peer:
         assert send_within_bounds(sender, peer.url, b"x" * 3_000_000).status == 410
+
+
+def test_a_connection_that_is_never_made_ends_in_time(sender: WebhookSender) -> None:
+    """A black hole on the way, or a listener whose queue is full, takes the deadline and no more."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/"
+        assert send_within_bounds(sender, url).error == TryError.TIMEOUT
 
 
 def test_a_port_without_a_listener_is_refused(sender: WebhookSender) -> None:
