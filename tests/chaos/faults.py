@@ -19,8 +19,9 @@ from tests.postgres import PostgresServer
 KILL_PAUSE_S = (0.05, 0.25)
 
 #: Kills in a row. Then the fleet has a respite until it has got on with its work, for a machine that does nothing but
-#: start processes would show nothing; and seconds after which there is no use in waiting for that.
-BURST, RESPITE_S = 10, 6.0
+#: start processes would show nothing; and seconds after which there is no use in waiting for that: on a machine with
+#: much else to do a start takes ten.
+BURST, RESPITE_S = 10, 30.0
 
 #: Seconds between the end of a disaster and the next one.
 DISASTER_PAUSE_S = (0.2, 1.0)
@@ -114,8 +115,11 @@ DISASTERS: Mapping[str, Fault] = {
 }
 
 
-def kills(scene: Scene, events: int) -> None:
-    """SIGKILL some process every 50 to 250 ms, with a respite for so many ``events`` after each burst of kills."""
+def kills(scene: Scene, events: int, all_events: int) -> None:
+    """SIGKILL some process every 50 to 250 ms, with a respite for so many ``events`` after each burst of kills.
+
+    There is none once ``all_events`` were accepted.
+    """
     killed = 0
     while not scene.over.wait(scene.dice.uniform(*KILL_PAUSE_S)):
         name = scene.dice.choice(list(scene.fleet.commands))
@@ -123,12 +127,11 @@ def kills(scene: Scene, events: int) -> None:
             scene.count("killed")
             killed += 1
             if killed % BURST == 0:
-                _respite(scene, events)
+                _respite(scene, min(scene.fleet.witness.accepted + events, all_events))
 
 
-def _respite(scene: Scene, events: int) -> None:
-    """Wait until the receiver has accepted so many more events."""
-    enough = scene.fleet.witness.accepted + events
+def _respite(scene: Scene, enough: int) -> None:
+    """Wait until the receiver has accepted so many events in all."""
     deadline = time.monotonic() + RESPITE_S
     while scene.fleet.witness.accepted < enough and time.monotonic() < deadline:
         if scene.over.wait(KILL_PAUSE_S[0]):

@@ -181,7 +181,7 @@ def run(plan: Plan, directory: Path, say: Callable[[str], None] = lambda _line: 
 def _storm(plan: Plan, scene: Scene, clients: Clients, pool: Executor, say: Callable[[str], None]) -> None:
     """Faults, until there were enough of them and most of the work is done, or the time is up."""
     names = [each for each in plan.disasters if scene.postgres is not None or each != "postgres-restarted"]
-    harm = [pool.submit(kills, scene, plan.events_per_burst), pool.submit(disasters, scene, names)]
+    harm = [pool.submit(kills, scene, plan.events_per_burst, plan.events), pool.submit(disasters, scene, names)]
     began = told = time.monotonic()
     while time.monotonic() - began < plan.storm_s and not _enough(plan, scene, names):
         wait(harm, LOOK_S, FIRST_EXCEPTION)
