@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.acceptance.stack import ROOT, Stack, procfile
+from tests.acceptance.stack import ROOT, Stack, eventually, procfile
 from tests.chaos.injection import FOLDER, Control
 from tests.chaos.judge import Evidence
 from tests.chaos.ledger import Ledger
@@ -91,6 +92,14 @@ class Fleet(Stack):
                 return False
             os.killpg(process.pid, number)
             return True
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP, at a moment when nobody writes to SQLite: one that stands still in there holds up all the others."""
+        with (self.directory / "data" / "foreman.db.lock").open("rb") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            self.strike(name, signal.SIGSTOP)
+            state = Path(f"/proc/{self.processes[name].pid}/stat")
+            eventually(lambda: state.read_text().rpartition(") ")[2][0] == "T", f"{name} stands still")
 
     @contextmanager
     def spared(self, name: str) -> Iterator[None]:

@@ -51,12 +51,13 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """A job as the database has it after the run; ``reached`` are its states in order."""
+    """A job as the database has it after the run: its states in order, and whether its completion is stored."""
 
     job_id: str
     state: str
     error_code: str | None
     reached: tuple[str, ...]
+    stored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +164,13 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _lost(evidence: Evidence, of_event: Mapping[Key, Sequence[Arrival]]) -> Iterator[str]:
-    """Acknowledged jobs that are not there, and reached states that were not accepted by the receiver."""
+    """Acknowledged jobs that are not there, completions, and reached states that were not accepted by the receiver."""
     known = {job.job_id for job in evidence.jobs}
     yield from (f"job {job_id}" for job_id in evidence.acknowledged if job_id not in known)
     status = {(each.job_id, each.state): each for each in evidence.events}
     for job in evidence.jobs:
+        if job.state == "done" and not job.stored:
+            yield f"the completion of {job.job_id}, which is done"
         for state in job.reached:
             event = status.get((job.job_id, state))
             if event is None:

@@ -12,7 +12,11 @@ import psycopg
 
 from tests.chaos.judge import EventEnd, JobEnd, Try
 
-_JOBS = "SELECT id, state, error_code, loading_at, working_at FROM jobs"
+_JOBS = (
+    "SELECT id, state, error_code, loading_at, working_at,"
+    " (SELECT COUNT(*) FROM artifacts WHERE job_id = id AND name = 'completion' AND stored_at IS NOT NULL)"
+    " FROM jobs"
+)
 _EVENTS = "SELECT job_id, sequence, state, status FROM events"
 _TRIES = "SELECT job_id, sequence, attempt, status FROM attempts"
 _OPEN = (
@@ -34,7 +38,7 @@ class Ledger:
 
     def jobs(self) -> Sequence[JobEnd]:
         """Every job."""
-        return [_job_end(*row) for row in self._rows(_JOBS)]
+        return [_job_end(row) for row in self._rows(_JOBS)]
 
     def events(self) -> Sequence[EventEnd]:
         """Every event."""
@@ -53,7 +57,8 @@ class Ledger:
             return server.execute(query.encode()).fetchall()
 
 
-def _job_end(job_id: str, state: str, error_code: str | None, loading_at: int | None, working_at: int | None) -> JobEnd:
+def _job_end(row: Sequence[Any]) -> JobEnd:
+    job_id, state, error_code, loading_at, working_at, stored = row
     between = [name for name, at in (("loading", loading_at), ("working", working_at)) if at is not None]
     ended = [state] if state in {"done", "failed"} else []
-    return JobEnd(job_id, state, error_code, ("queued", *between, *ended))
+    return JobEnd(job_id, state, error_code, ("queued", *between, *ended), stored=stored > 0)

@@ -12,7 +12,7 @@ import urllib3
 
 from foreman.domain.delivery import Attempt
 from foreman.store.database import write
-from foreman.store.models import EventRow
+from foreman.store.models import EventRow, JobRow
 
 #: From a function to the one that takes its place.
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -62,6 +62,15 @@ def _unfenced(old: Callable[..., Any]) -> Callable[..., Any]:
     return record
 
 
+def _anybodys(_old: Callable[..., Any]) -> Callable[..., Any]:
+    """What a run has come to is written whoever holds the job, and whatever became of it meanwhile."""
+
+    def update(claim: Any, **columns: Any) -> None:
+        JobRow.update(columns).where(JobRow.id == claim.job.id).execute()
+
+    return update
+
+
 _late = threading.local()
 
 
@@ -107,7 +116,10 @@ MUTANTS: Mapping[str, Mutant] = {
     each.name: each
     for each in (
         Mutant("head-of-line-off", {_ANNOUNCE: _all_due, "foreman.store.events:pass_turn": _nobodys_turn}),
-        Mutant("fencing-off", {"foreman.store.events:Events.record": _unfenced}),
+        Mutant(
+            "fencing-off",
+            {"foreman.store.events:Events.record": _unfenced, "foreman.store.claims:_update": _anybodys},
+        ),
         Mutant(
             "commit-then-insert",
             {

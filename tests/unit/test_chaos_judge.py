@@ -29,7 +29,7 @@ def row(sequence: int, attempt: int = 1, status: int | None = 200) -> Try:
 ARRIVALS = tuple(arrival(number, number) for number in (1, 2, 3, 4))
 TRIES = tuple(row(number) for number in (1, 2, 3, 4))
 EVENTS = tuple(EventEnd("J", number, STATES[number - 1], "delivered") for number in (1, 2, 3, 4))
-JOB = JobEnd("J", "done", None, STATES)
+JOB = JobEnd("J", "done", None, STATES, stored=True)
 GOOD = Evidence(["J"], [JOB], EVENTS, TRIES, ARRIVALS, [("J", STATES)])
 
 
@@ -61,6 +61,7 @@ def test_a_duplicate_is_excused_by_a_try_of_unknown_outcome() -> None:
 #: What is broken, and evidence of it.
 BROKEN = [
     ("lost", replace(GOOD, jobs=[])),
+    ("lost", replace(GOOD, jobs=[replace(JOB, stored=False)])),
     ("lost", replace(GOOD, events=EVENTS[:3])),
     ("lost", replace(GOOD, events=[*EVENTS[:3], replace(EVENTS[3], status="dead")])),
     ("lost", replace(GOOD, arrivals=ARRIVALS[:3])),
