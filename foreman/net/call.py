@@ -9,7 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, TypeVar
@@ -313,7 +313,11 @@ class Call(ABC):
         if self._aborted.is_set():
             return Aborted()
         # A socket that was shut down reads like one that the server closed, so the watch is asked before the fault is.
-        return bounds.overdue if watch is not None and watch.fired else outcome
+        return bounds.overdue if watch is not None and watch.fired else self._discreet(outcome)
+
+    def _discreet(self, problem: Fault) -> Fault:
+        """The fault without our credentials, which a line of the answer may have quoted."""
+        return replace(problem, message=self._origin.concealed(problem.message.encode()).decode())
 
     def _send(self, method: str, path: str, body: bytes | None, bounds: Bounds) -> HTTPResponse:
         self._silence = bounds.first
@@ -351,7 +355,8 @@ class Call(ABC):
         with suppress(*_BROKEN), self._watched(self._sock, min(bounds.deadline, monotonic() + ERROR_LIMIT_S)):
             while len(body) < ERROR_LIMIT_B and (data := response.read1(ERROR_LIMIT_B, decode_content=False)):
                 body += data
-        return body[:ERROR_LIMIT_B].decode(errors="replace")
+        # Before it is quoted, which cuts it: a part of a secret would not be known as one.
+        return self._origin.concealed(body[:ERROR_LIMIT_B]).decode(errors="replace")
 
     def _ready(self) -> Fault | Aborted | None:
         if self._aborted.is_set():

@@ -11,6 +11,9 @@ from foreman.errors import SettingInvalid
 
 _PORTS = {"http": 80, "https": 443}
 
+#: Bytes. A shorter secret is a word, or part of many, and would blot out what people are to read.
+_SHORTEST_B = 6
+
 #: What a URL is written in, RFC 3986. Anything else, a line break above all, could end a request line early.
 _URL = re.compile(r"[!#-;=?-\[\]_a-z~]+", re.ASCII)
 
@@ -24,6 +27,16 @@ class Origin:
     tls: bool
     prefix: str
     headers: dict[str, str] = field(repr=False)
+
+    def concealed(self, data: bytes) -> bytes:
+        """What the server said, with asterisks for our credentials: one that refuses them may quote them.
+
+        Not for secrets of fewer than ``_SHORTEST_B`` bytes.
+        """
+        for secret in _secrets(self.headers.get("Authorization", "")):
+            if len(secret) >= _SHORTEST_B:
+                data = data.replace(secret, b"*" * len(secret))
+        return data
 
 
 def parse(url: str) -> Origin:
@@ -54,6 +67,15 @@ def _authorization(parts: SplitResult) -> dict[str, str]:
         return {}
     credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
     return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+
+
+def _secrets(authorization: str) -> tuple[bytes, ...]:
+    """What is secret in the value of the header: the whole, and what it is made of."""
+    kind, _, given = authorization.partition(" ")
+    if kind != "Basic":
+        return (given.encode(),)
+    pair = base64.b64decode(given)
+    return (given.encode(), pair.partition(b":")[2])
 
 
 def _invalid() -> SettingInvalid:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection
@@ -97,11 +98,21 @@ class Passage:
         return None if found is None else str(found)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The body, in pieces as they come.
+        """The body, in pieces as they come; that of an error without our credentials, which it may quote.
 
         Raises:
             ConnectionResetError: the answer broke off or took too long.
         """
+        pieces = self._pieces()
+        if self.status >= HTTPStatus.BAD_REQUEST:
+            # Together, since two pieces may hold a part each. More than this is no text of an error.
+            beginning = b""
+            while len(beginning) < READ_B and (piece := next(pieces, b"")):
+                beginning += piece
+            yield self._way.origin.concealed(beginning)
+        yield from pieces
+
+    def _pieces(self) -> Iterator[bytes]:
         try:
             while piece := self._response.read1(READ_B, decode_content=False):
                 # The answer may have come whole, and its socket been closed for that.

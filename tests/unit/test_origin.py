@@ -33,3 +33,20 @@ def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
     """Found out at the start and not at the first job."""
     with pytest.raises(SettingInvalid):
         parse(url)
+
+
+def test_what_a_server_says_of_our_credentials_is_not_repeated() -> None:
+    """The header as it was sent, and the password in it, byte for byte, so that lengths stay true."""
+    origin = parse("http://me:p%40ssw%C3%B6rd@gpu.example.com")
+    header = origin.headers["Authorization"].removeprefix("Basic ")
+    said = f"who is me? p@sswörd ({header}) is wrong".encode()
+    concealed = origin.concealed(said)
+    assert concealed == b"who is me? " + b"*" * 9 + b" (" + b"*" * len(header) + b") is wrong"
+    assert len(concealed) == len(said)
+
+
+def test_a_server_without_credentials_is_repeated_as_it_is() -> None:
+    """And one whose password is too short to be told from words."""
+    said = b"no such model"
+    assert parse("http://gpu.example.com").concealed(said) == said
+    assert parse("http://me:no@gpu.example.com").concealed(said) == said
