@@ -51,6 +51,7 @@ from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
 from foreman.store.keys import Keys
+from foreman.store.line import Line
 from foreman.store.objects import Objects
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
@@ -76,6 +77,7 @@ class Stores:
     """The tables, each from its users' side."""
 
     jobs: Jobs
+    line: Line
     claims: Claims
     events: Events
     deliveries: Deliveries
@@ -149,16 +151,18 @@ def stores() -> Stores:
         conf.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database.connect(conf.database_url, pool_size=conf.database.pool_size)
     outbox = Outbox(conf.public_url, conf.artifacts.inline_limit_b)
+    slots, schedule = _slots(), _schedule()
     return Stores(
         jobs=Jobs(outbox, conf.jobs.max_queue),
-        claims=_claims(outbox),
+        line=Line(slots, schedule),
+        claims=Claims(outbox, slots, schedule, round(conf.jobs.lease_s * 1000)),
         events=Events(round(conf.webhook.timeout_s * 1000) + SENDING_MARGIN_MS, conf.webhook.origin_concurrency),
         deliveries=Deliveries(),
         artifacts=Artifacts(outbox),
         endings=Endings(outbox),
         pruning=Pruning(),
         objects=Objects(conf.artifacts_url),
-        upstreams=Upstreams(_slots()),
+        upstreams=Upstreams(slots),
     )
 
 
@@ -271,10 +275,9 @@ def configure_logs(process: str) -> None:
     logs.configure(settings().log, process=process)
 
 
-def _claims(outbox: Outbox) -> Claims:
-    conf = settings()
-    schedule = SchedulePolicy(round(conf.schedule.max_wait_s * 1000), conf.schedule.max_streak)
-    return Claims(outbox, _slots(), schedule, round(conf.jobs.lease_s * 1000))
+def _schedule() -> SchedulePolicy:
+    conf = settings().schedule
+    return SchedulePolicy(round(conf.max_wait_s * 1000), conf.max_streak)
 
 
 def _slots() -> tuple[Slots, ...]:

@@ -29,6 +29,7 @@ from foreman.store.claims import Claims
 from foreman.store.deliveries import Deliveries
 from foreman.store.events import Events, Sending
 from foreman.store.jobs import Jobs, Submitted
+from foreman.store.line import Line
 from foreman.store.models import TABLES
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
@@ -134,6 +135,7 @@ class Stores:
     origin_limit: int = 2
     outbox: Outbox = field(init=False)
     jobs: Jobs = field(init=False)
+    line: Line = field(init=False)
     claims: Claims = field(init=False)
     artifacts: Artifacts = field(init=False)
     events: Events = field(init=False)
@@ -146,6 +148,7 @@ class Stores:
         parts = {
             "outbox": outbox,
             "jobs": Jobs(outbox, self.max_queue),
+            "line": Line((Slots(UPSTREAM, self.slots),), POLICY),
             "claims": Claims(outbox, (Slots(UPSTREAM, self.slots),), POLICY, LEASE_MS),
             "artifacts": Artifacts(outbox),
             "events": Events(SENDING_MS, self.origin_limit),

@@ -45,6 +45,7 @@ from foreman.store.artifacts import Artifacts
 from foreman.store.deliveries import Deliveries
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
+from foreman.store.line import Line
 from foreman.store.objects import Objects
 from foreman.store.upstreams import Upstreams
 
@@ -64,6 +65,7 @@ class Parts:
     #: The way to each upstream for what is no job, by its name.
     passthroughs: Mapping[str, Passthrough]
     jobs: Jobs
+    line: Line
     events: Events
     deliveries: Deliveries
     artifacts: Artifacts
@@ -93,10 +95,14 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app: falcon.App[Any, Any] = falcon.App(middleware=[AccessLog(), Gate(parts.authenticator, parts.jobs)])
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)
-    view = JobView(parts.jobs, parts.events, parts.artifacts, parts.objects, parts.public_url, parts.inline_limit_b)
+    view = JobView(
+        parts.jobs, parts.line, parts.events, parts.artifacts, parts.objects, parts.public_url, parts.inline_limit_b
+    )
     waiting = WaitingRoom(parts.jobs, parts.max_waits, parts.stopping)
     readiness = Readiness(parts.checks)
-    jobs = JobsResource(parts.submitter, parts.jobs, view, waiting, parts.defaults, parts.policy, parts.max_body_b)
+    jobs = JobsResource(
+        parts.submitter, parts.jobs, parts.line, view, waiting, parts.defaults, parts.policy, parts.max_body_b
+    )
     app.add_route("/jobs", jobs)
     app.add_route("/jobs/{job_id}", JobResource(view, waiting, parts.pruner))
     app.add_route("/jobs/{job_id}/cancel", CancelResource(parts.canceller, parts.jobs, view, waiting))

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import falcon
 
+from foreman import clock
 from foreman.api.body import read_json
 from foreman.api.cursor import cursor_of
 from foreman.api.gate import admitted, caller_of
@@ -24,6 +25,7 @@ from foreman.errors import JobError, StoreUnavailable
 from foreman.services.prune import Pruner
 from foreman.services.submit import Submitter
 from foreman.store.jobs import Jobs
+from foreman.store.line import Line
 
 #: A job changes by itself, so no cache may answer for it unasked; its ETag makes the question cheap.
 REVALIDATE = "private, no-cache"
@@ -35,6 +37,7 @@ class JobsResource:
 
     submitter: Submitter
     jobs: Jobs
+    line: Line
     view: JobView
     waiting: WaitingRoom
     defaults: Limits
@@ -82,7 +85,7 @@ class JobsResource:
 
     def _position(self, job: Job) -> int | None:
         try:
-            return self.jobs.position(job)
+            return self.line.position(job, clock.now())
         except StoreUnavailable:
             return None
 

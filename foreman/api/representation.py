@@ -10,6 +10,7 @@ from foreman.domain.job import Artifact, Job, Moment
 from foreman.domain.json_value import compact
 from foreman.domain.moment import rfc3339
 from foreman.store.events import EventStatus
+from foreman.store.line import Outlook
 
 
 def summary(job: Job) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def summary(job: Job) -> dict[str, Any]:
 def document(  # noqa: PLR0913  one argument for each table that a job is spread over
     job: Job,
     *,
-    queue_position: int | None,
+    outlook: Outlook,
     completion: bytes | None,
     artifacts: Sequence[Artifact],
     events: Sequence[EventStatus],
@@ -34,7 +35,7 @@ def document(  # noqa: PLR0913  one argument for each table that a job is spread
     ``completion`` is the native response object, whose very bytes become ``result``; ``None`` for a job that has none
     or one over the inline limit: then ``result`` is its stats, if there are any.
     """
-    head = _identity(job) | {"queue_position": queue_position, "eta_s": None}
+    head = _identity(job) | {"queue_position": outlook.position, "eta_s": outlook.eta_s}
     result = compact(job.stats) if completion is None else completion
     tail = {
         "error": _error(job),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foreman import logs
+from foreman import clock, logs
 from foreman.api.representation import document
 from foreman.domain.job import Artifact, Job
 from foreman.domain.lifecycle import TERMINAL
@@ -13,6 +13,7 @@ from foreman.errors import ArtifactStoreUnavailable
 from foreman.store.artifacts import Artifacts
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
+from foreman.store.line import Line
 from foreman.store.objects import Objects
 
 log = logs.get_logger(__name__)
@@ -26,6 +27,7 @@ class JobView:
     """A job as its submitter sees it. Completions of at most ``inline_limit_b`` bytes are part of it."""
 
     jobs: Jobs
+    line: Line
     events: Events
     artifacts: Artifacts
     objects: Objects
@@ -45,7 +47,7 @@ class JobView:
         artifacts = self.artifacts.of(job_id) if job.state in TERMINAL else ()
         return document(
             job,
-            queue_position=self.jobs.position(job),
+            outlook=self.line.outlook(job, clock.now()),
             completion=self._completion(job, artifacts),
             artifacts=artifacts,
             events=self.events.of(job_id) if job.webhook is not None else (),

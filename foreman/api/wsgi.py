@@ -38,6 +38,7 @@ def application() -> falcon.App[Any, Any]:
             pinger=services.pinger,
             passthroughs=wiring.passthroughs(),
             jobs=stores.jobs,
+            line=stores.line,
             events=stores.events,
             deliveries=stores.deliveries,
             artifacts=stores.artifacts,

@@ -126,6 +126,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What one whole run took: from the preload to its answer, from the real call to the completion."""
+
+    #: ``None``: the model was in memory already.
+    load_ms: float | None
+    run_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class NoClaim:
     """There is nothing to run now: no job is ready, or no upstream that could run it has a free slot or is well."""
 

@@ -16,7 +16,7 @@ from foreman.domain import attempts
 from foreman.domain.backoff import retry_delay_s
 from foreman.domain.completion import Completion
 from foreman.domain.fault import Aborted, Fault
-from foreman.domain.job import Artifact, Claim, JobFailure, NoClaim
+from foreman.domain.job import Artifact, Claim, JobFailure, NoClaim, Spent
 from foreman.domain.lifecycle import Cause, State
 from foreman.errors import StaleLease, StoreUnavailable
 from foreman.queue import messages
@@ -46,6 +46,9 @@ T = TypeVar("T")
 RECORD_PAUSE_S = 0.2
 RECORD_PATIENCE_S = 60.0
 
+#: The ``done_reason`` of an answer to empty messages, which only loads or unloads a model.
+_NOTHING_ASKED = frozenset({"load", "unload"})
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -55,6 +58,30 @@ class RetryPolicy:
     max_s: float
     spread: float
     max_attempts: int
+
+
+@dataclass(slots=True)
+class Laps:
+    """When a run that completed began to load, began its real call, and had its answer; monotonic seconds."""
+
+    load: float = 0.0
+    chat: float = 0.0
+    end: float = 0.0
+
+    def spent(self, completion: Completion, *, warm: bool) -> Spent | None:
+        """What the run took; ``None`` if nothing was asked of the model, which says nothing of others."""
+        if completion.stats.get("done_reason") in _NOTHING_ASKED:
+            return None
+        return Spent(None if warm else (self.chat - self.load) * 1000, (self.end - self.chat) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run's outcome, the text there was until then, and its laps."""
+
+    outcome: Outcome
+    text: str
+    laps: Laps
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,31 +108,33 @@ class Runner:
         try:
             # The claim is kept alive until the outcome is recorded, however long the database takes.
             with self.leases.keep(claim) as held:
-                delay_s = self._record(claim, *self._execute(claim, held), held)
+                delay_s = self._record(claim, self._execute(claim, held), held)
         except StaleLease:
             log.warning("run given up: the claim is somebody else's", job_id=claim.job.id, attempt=claim.job.attempt)
             delay_s = None
         self._look_once_more()
         return delay_s
 
-    def _execute(self, claim: Claim, held: Held) -> tuple[Outcome, str]:
-        """The outcome, and the text there was until then."""
+    def _execute(self, claim: Claim, held: Held) -> Ran:
+        laps = Laps()
         with self.upstreams[claim.upstream].call() as call:
             held.cut = call.abort
             try:
-                return self._converse(claim, call), call.text
+                outcome = self._converse(claim, call, laps)
             except (StaleLease, StoreUnavailable):
                 raise
             except Exception:
                 # The edge of a run: a fault of ours must end this job, some day, and not the worker.
                 log.exception("fault in foreman", job_id=claim.job.id, attempt=claim.job.attempt)
-                return Fault(Cause.INTERNAL, "A fault in foreman itself; its log says more.", retry=True), call.text
+                outcome = Fault(Cause.INTERNAL, "A fault in foreman itself; its log says more.", retry=True)
+            return Ran(outcome, call.text, laps)
 
-    def _converse(self, claim: Claim, call: Call) -> Outcome:
+    def _converse(self, claim: Claim, call: Call, laps: Laps) -> Outcome:
         limits = claim.job.limits
         ended = call.connect()
         if ended is not None:
             return ended
+        laps.load = clock.monotonic()
         ended = self._load(claim, call)
         if ended is not None:
             return ended
@@ -113,12 +142,15 @@ class Runner:
         live = self.announcer.live
         if State.WORKING in dict(claim.job.reached):
             live.restart(claim.job.id, claim.job.attempt)
-        return call.chat(
+        laps.chat = clock.monotonic()
+        outcome = call.chat(
             claim.payload,
             exec_timeout_s=limits.exec_timeout_s,
             stall_timeout_s=limits.stall_timeout_s,
             on_text=lambda line: live.text(claim.job.id, line),
         )
+        laps.end = clock.monotonic()
+        return outcome
 
     def _load(self, claim: Claim, call: Call) -> Fault | Aborted | None:
         """Get the model into memory; where it is there already, ``loading`` is committed together with ``working``."""
@@ -133,29 +165,30 @@ class Runner:
         """The request is on its way, and the upstream works while this is committed: a commit off every job's path."""
         self.announcer.announce(_insist(lambda: self.claims.begin(claim, state, clock.now())))
 
-    def _record(self, claim: Claim, outcome: Outcome, text: str, held: Held) -> float | None:
+    def _record(self, claim: Claim, ran: Ran, held: Held) -> float | None:
+        outcome = ran.outcome
         answered = isinstance(outcome, Completion) or (isinstance(outcome, Fault) and outcome.began)
         if claim.upstream_failures and answered:
             _insist(lambda: self.claims.release(claim.upstream))
-        cause, delay_s = _insist(lambda: self._settle(claim, outcome, held, text))
+        cause, delay_s = _insist(lambda: self._settle(claim, ran, held))
         if cause is None:
             return delay_s
-        _insist(lambda: self._fail(claim, ended_on_request(cause), text))
+        _insist(lambda: self._fail(claim, ended_on_request(cause), ran.text))
         return None
 
-    def _settle(self, claim: Claim, outcome: Outcome, held: Held, text: str) -> tuple[Cause | None, float | None]:
+    def _settle(self, claim: Claim, ran: Ran, held: Held) -> tuple[Cause | None, float | None]:
         """Record an outcome: why the job is to end instead, if somebody wants that, and when to run it again."""
-        match outcome:
-            case Completion():
-                return self._complete(claim, outcome), None
+        match ran.outcome:
+            case Completion() as completion:
+                return self._complete(claim, completion, ran.laps.spent(completion, warm=claim.warm)), None
             case Aborted():
                 return self._hand_back(claim, held), None
-            case Fault():
-                return self._after_fault(claim, outcome, text)
+            case Fault() as fault:
+                return self._after_fault(claim, fault, ran.text)
 
-    def _complete(self, claim: Claim, completion: Completion) -> Cause | None:
+    def _complete(self, claim: Claim, completion: Completion, spent: Spent | None) -> Cause | None:
         artifact = _artifact(claim.job.id, "completion", "application/json", completion.body)
-        cause = self.claims.complete(claim, artifact, completion.stats, clock.now())
+        cause = self.claims.complete(claim, artifact, completion.stats, clock.now(), spent)
         if cause is None:
             # The end will be published by whoever stores the completion, and must come after all of the text.
             self.announcer.live.flush()

@@ -12,12 +12,12 @@ from functools import cache
 from typing import Any
 
 from foreman.domain.fault import presentable
-from foreman.domain.job import Artifact, Claim, Job, JobFailure, Moment, NoClaim, Priority
+from foreman.domain.job import Artifact, Claim, Job, JobFailure, Moment, NoClaim, Priority, Spent
 from foreman.domain.lifecycle import Cause, State
 from foreman.domain.schedule import Choice, Policy, choose, homes
 from foreman.domain.upstream import Slots, Standing, next_try, servers
 from foreman.errors import StaleLease
-from foreman.store import heads
+from foreman.store import heads, timings
 from foreman.store.artifacts import keep
 from foreman.store.database import locked, read, write
 from foreman.store.models import JobRow, PayloadRow, UpstreamRow
@@ -71,7 +71,8 @@ class Claims:
     def _take(self, choice: Choice, failures: int, now: Moment) -> Claim | None:
         """Lease the chosen job; None if it was ended since it was looked at, which only happens on PostgreSQL."""
         job, server = choice.job, choice.server
-        row = _TAKE.first(job_id=job.job_id, upstream=server.name, lease_until=now + self.lease_ms)
+        until = now + self.lease_ms
+        row = _TAKE.first(job_id=job.job_id, upstream=server.name, lease_until=until, claimed_at=now)
         if row is None:
             return None
         if choice.warm:
@@ -120,10 +121,13 @@ class Claims:
                 self.outbox.move(claim.job.id, State.LOADING, at, token=claim.token)
             return self.outbox.move(claim.job.id, state, at, token=claim.token)
 
-    def complete(self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment) -> Cause | None:
+    def complete(
+        self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment, spent: Spent | None = None
+    ) -> Cause | None:
         """Commit what the run produced and give the slot back; the job stays ``working`` until it is stored.
 
-        If somebody wanted the job ended before, that cause is returned and nothing written: ``fail`` it.
+        ``spent`` is what the run took, for later estimates; ``None`` if it says nothing about others. If somebody
+        wanted the job ended before, that cause is returned and nothing written: ``fail`` it.
 
         Raises:
             StaleLease: the claim is void; nothing was written.
@@ -133,6 +137,9 @@ class Claims:
             if cause is None:
                 _update(claim, lease_until=None, stats=to_text(stats))
                 keep(artifact, at)
+                if spent is not None:
+                    # Last, since from here on every other completion of this model waits for our commit.
+                    timings.record(claim.upstream, claim.job.model, spent)
             return cause
 
     def retry(self, claim: Claim, ready_at: Moment, *, counted: bool, avoid: bool = False) -> Cause | None:
@@ -287,6 +294,7 @@ _TAKE = Statement(
         JobRow.update(
             ready_at=None,
             lease_until=given.lease_until,
+            claimed_at=given.claimed_at,
             lease_token=JobRow.lease_token + 1,
             upstream=given.upstream,
             attempt=JobRow.attempt + 1,

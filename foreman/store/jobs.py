@@ -154,14 +154,6 @@ class Jobs:
             state = _STATE.scalar(job_id=job_id)
         return None if state is None else State(state)
 
-    def position(self, job: Job) -> int | None:
-        """The place of a queued job in line, from 1, by priority and age; None for a job that is not queued."""
-        if job.state is not State.QUEUED:
-            return None
-        ahead = (JobRow.priority < job.priority) | ((JobRow.priority == job.priority) & (JobRow.id < job.id))
-        with read():
-            return 1 + int(JobRow.select(JobRow.id).where(QUEUED & ahead).count())
-
     def page(self, wanted: Filter) -> list[Job]:
         """At most ``wanted.limit`` jobs, newest first; the last one's id is the next page's ``before``."""
         query = JobRow.select()

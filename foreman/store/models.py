@@ -66,6 +66,8 @@ class JobRow(Row):
     ready_at = BigIntegerField(null=True)
     #: Until when a claim holds; null when nobody runs the job. Each non-null one is a slot in use.
     lease_until = BigIntegerField(null=True)
+    #: When the last claim was made; null before the first.
+    claimed_at = BigIntegerField(null=True)
     #: Raised by each claim and each expiry: a write under an older token is refused.
     lease_token = IntegerField(default=0)
     #: The upstream that the last claim gave the job to.
@@ -267,6 +269,24 @@ class ClockRow(Row):
         table_name = "clock"
 
 
+class TimingRow(Row):
+    """What loads and runs of a model took on an upstream; the means forget slowly, the counts do not."""
+
+    upstream = CharField(max_length=64)
+    model = TextField()
+    #: Null until a load was measured.
+    load_ms = DoubleField(null=True)
+    loads = IntegerField()
+    run_ms = DoubleField()
+    runs = IntegerField()
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "timings"
+        primary_key = CompositeKey("upstream", "model")
+
+
 #: Every table, in the order in which the migrations make them.
 TABLES: tuple[type[Row], ...] = (
     JobRow,
@@ -279,4 +299,5 @@ TABLES: tuple[type[Row], ...] = (
     UpstreamRow,
     ApiKeyRow,
     ClockRow,
+    TimingRow,
 )

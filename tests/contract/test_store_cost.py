@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from foreman.clock import first_id
-from foreman.domain.job import Claim
+from foreman.domain.job import Claim, Spent
 from foreman.domain.lifecycle import Cause, State
 from foreman.domain.schedule import Server
 from foreman.errors import QueueFull
 from foreman.store import database, heads
 from foreman.store.endings import Endings
 from foreman.store.jobs import Filter
+from foreman.store.line import Outlook
 from tests.contract.conftest import ENGINES
 from tests.plans import analyze, cost, plans, scans, sorts
 from tests.postgres import PostgresServer
@@ -127,6 +128,12 @@ def refused(stores: Stores) -> None:
         Stores(max_queue=500).submit()
 
 
+def in_too_long_a_line(stores: Stores) -> None:
+    """A place that is not counted to its end."""
+    line = replace(stores.line, counted=500)
+    assert line.outlook(stores.jobs.get(a_job()), NOW) == Outlook(None, None)
+
+
 def run(stores: Stores) -> None:
     """A job from its claim to ``done``."""
     claim = stores.claims.claim(NOW)
@@ -134,7 +141,7 @@ def run(stores: Stores) -> None:
     stores.claims.begin(claim, State.LOADING, NOW)
     stores.claims.begin(claim, State.WORKING, NOW)
     stores.renew(claim, NOW)
-    stores.claims.complete(claim, completion(claim.job.id), {}, NOW)
+    stores.claims.complete(claim, completion(claim.job.id), {}, NOW, Spent(None, 1.0))
     stores.artifacts.stored(completion(claim.job.id), None, NOW)
 
 
@@ -172,6 +179,7 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
     "start deadlines": lambda stores: Endings(stores.outbox).start_deadlines(NOW),
     "cancel": lambda stores: Endings(stores.outbox).cancel(a_job(), Cause.CANCELLED, NOW),
     "a full queue": refused,
+    "a place in a line that is too long": in_too_long_a_line,
     "events due": lambda stores: stores.events.due(NOW, 10),
     "next event due": lambda stores: stores.events.next_due(ORIGIN, NOW),
     "artifacts waiting": lambda stores: stores.artifacts.waiting(NOW, 10),
@@ -183,9 +191,9 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
     "a page of new jobs": lambda stores: stores.jobs.page(Filter(created_after=NOW)),
 }
 
-#: Counts the queue up to the bound. Where all jobs are queued, PostgreSQL may count the table's rows as well as the
+#: These count the queue up to a bound. Where all jobs are queued, PostgreSQL may count the table's rows as well as the
 #: index's; ``test_store_plans`` shows the index where most are not.
-COUNTED = ("a full queue",)
+COUNTED = ("a full queue", "a place in a line that is too long")
 
 
 @pytest.mark.timeout(600)

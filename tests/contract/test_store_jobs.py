@@ -163,19 +163,6 @@ def test_the_state_alone_can_be_asked_for(stores: Stores) -> None:
     assert stores.jobs.state(new_id()) is None
 
 
-def test_the_position_counts_who_is_served_before(stores: Stores) -> None:
-    """Priority first, then age; a job that is not queued has no place in line."""
-    batch = stores.submit(quiet(priority=Priority.BATCH))
-    first = stores.submit(quiet())
-    second = stores.submit(quiet())
-    quick = stores.submit(quiet(priority=Priority.INTERACTIVE))
-    assert [stores.jobs.position(job) for job in (quick, first, second, batch)] == [1, 2, 3, 4]
-    claim = stores.claim()
-    stores.claims.begin(claim, State.LOADING, T0)
-    assert stores.jobs.position(stores.jobs.get(quick.id)) is None
-    assert stores.jobs.position(batch) == 3
-
-
 def test_counts_name_every_state(stores: Stores) -> None:
     """States without a job are there with 0."""
     stores.done(quiet())

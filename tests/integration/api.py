@@ -41,6 +41,7 @@ from foreman.store.deliveries import Deliveries
 from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
+from foreman.store.line import Line
 from foreman.store.models import TABLES
 from foreman.store.objects import Objects
 from foreman.store.outbox import Outbox
@@ -62,6 +63,7 @@ NO_REDIS = "redis://127.0.0.1:9/0"
 MAX_QUEUE = 500
 
 SLOTS = (Slots("default", 100),)
+SCHEDULE = SchedulePolicy(max_wait_ms=300_000, max_streak=100)
 
 BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -215,6 +217,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
         pinger=Pinger(WebhookSender(Policy(), 1.0), (), "foreman/test"),
         passthroughs={"default": Passthrough(parse(NOWHERE), 1.0, total_s=5.0, silence_s=5.0)},
         jobs=jobs,
+        line=Line(SLOTS, SCHEDULE),
         events=Events(lease_ms=30_000, origin_limit=8),
         deliveries=Deliveries(),
         artifacts=artifacts,
@@ -231,7 +234,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
         max_followers=3,
         stopping=threading.Event(),
     )
-    claims = Claims(outbox, SLOTS, SchedulePolicy(max_wait_ms=300_000, max_streak=100), lease_ms=30_000)
+    claims = Claims(outbox, SLOTS, SCHEDULE, lease_ms=30_000)
     try:
         yield Api(parts, claims, messenger, wrong)
     finally:

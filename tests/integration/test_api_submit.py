@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from foreman.domain.job import Job
+from foreman.domain.job import Job, Moment
 from foreman.domain.lifecycle import State
 from foreman.errors import StoreUnavailable
 from foreman.queue import messages
 from foreman.store.jobs import Jobs
+from foreman.store.line import Line
 from tests.integration.api import BODY, Api, in_threads, running_api
 
 HOOK = "https://example.com/hook"
@@ -158,13 +159,15 @@ def test_nothing_after_the_commit_takes_the_202_back(api: Api) -> None:
     """A database that goes away just after the commit costs the place in line, not the answer."""
 
     class Blind(Jobs):
-        def position(self, job: Job) -> int | None:
-            raise StoreUnavailable
-
         def state(self, job_id: str) -> State | None:
             raise StoreUnavailable
 
-    api.rebuild(jobs=Blind(api.parts.jobs.outbox, 10))
+    class Lost(Line):
+        def position(self, job: Job, now: Moment) -> int | None:
+            raise StoreUnavailable
+
+    line = api.parts.line
+    api.rebuild(jobs=Blind(api.parts.jobs.outbox, 10), line=Lost(line.upstreams, line.policy))
     answer = api.post(BODY, {"Prefer": "wait=0"})
     assert (answer.status_code, answer.json["queue_position"]) == (202, None)
 
