@@ -17,6 +17,7 @@ from foreman.domain.address import Policy
 from foreman.domain.delivery import Schedule
 from foreman.domain.endpoint import Endpoint
 from foreman.domain.event import parse_secrets
+from foreman.domain.origin_health import CircuitPolicy
 from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.domain.upstream import Slots
 from foreman.errors import SettingInvalid
@@ -40,6 +41,7 @@ from foreman.services.probe import Prober
 from foreman.services.prune import Pruner
 from foreman.services.redeliver import Redeliverer
 from foreman.services.run import RetryPolicy, Runner
+from foreman.services.senders import Senders
 from foreman.services.submit import Submitter
 from foreman.services.sweep import Sweeper
 from foreman.services.watch import Watcher
@@ -53,6 +55,7 @@ from foreman.store.jobs import Jobs
 from foreman.store.keys import Keys
 from foreman.store.line import Line
 from foreman.store.objects import Objects
+from foreman.store.origins import Origins
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
@@ -81,6 +84,7 @@ class Stores:
     claims: Claims
     events: Events
     deliveries: Deliveries
+    origins: Origins
     artifacts: Artifacts
     endings: Endings
     pruning: Pruning
@@ -158,6 +162,7 @@ def stores() -> Stores:
         claims=Claims(outbox, slots, schedule, round(conf.jobs.lease_s * 1000)),
         events=Events(round(conf.webhook.timeout_s * 1000) + SENDING_MARGIN_MS, conf.webhook.origin_concurrency),
         deliveries=Deliveries(),
+        origins=Origins(_circuit_policy()),
         artifacts=Artifacts(outbox),
         endings=Endings(outbox),
         pruning=Pruning(),
@@ -304,6 +309,11 @@ def _passthrough(endpoint: Endpoint) -> Passthrough:
     )
 
 
+def _circuit_policy() -> CircuitPolicy:
+    conf = settings().webhook
+    return CircuitPolicy(conf.circuit_failures, conf.circuit_waiting, conf.circuit_open_s, conf.circuit_open_max_s)
+
+
 def _submitter() -> Submitter:
     return Submitter(stores().jobs, announcer())
 
@@ -333,11 +343,14 @@ def _deliverer() -> Deliverer:
     return Deliverer(
         events=stores().events,
         sender=_sender(),
+        origins=stores().origins,
+        senders=Senders(settings().workers.webhooks_threads, conf.doubtful_share),
         messenger=messenger(),
         schedule=Schedule(conf.retry_delays_s, conf.nonterminal_retries),
         secrets=parse_secrets(conf.secret),
         user_agent=USER_AGENT,
         spread=conf.retry_jitter,
+        stopping=stopping,
     )
 
 
@@ -348,7 +361,15 @@ def _pruner() -> Pruner:
 
 def _sweeper() -> Sweeper:
     parts = stores()
-    losses = settings().jobs.max_worker_losses
+    conf = settings()
     return Sweeper(
-        parts.claims, parts.artifacts, parts.events, parts.endings, Setback(), announcer(), max_worker_losses=losses
+        parts.claims,
+        parts.artifacts,
+        parts.events,
+        parts.endings,
+        Setback(),
+        parts.origins,
+        announcer(),
+        conf.jobs.max_worker_losses,
+        round(conf.webhook.give_up_s * 1000),
     )

@@ -21,6 +21,7 @@ import psycopg
 from foreman.domain.delivery import Attempt, Dead, Decision, Delivered, RetryIn, Stopped, TryError
 from foreman.domain.job import Artifact, Claim, Job, JobFailure, JobRequest, Limits, NoClaim, Priority, Webhook
 from foreman.domain.lifecycle import Cause, State
+from foreman.domain.origin_health import CircuitPolicy
 from foreman.domain.schedule import Policy
 from foreman.domain.upstream import Slots
 from foreman.store import database, schema
@@ -31,6 +32,7 @@ from foreman.store.events import Events, Sending
 from foreman.store.jobs import Jobs, Submitted
 from foreman.store.line import Line
 from foreman.store.models import TABLES
+from foreman.store.origins import Origins
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
@@ -50,6 +52,9 @@ PATIENCE_S = 60.0
 #: The one upstream, and when its model is swapped: never within a test that does not care.
 UPSTREAM = "default"
 POLICY = Policy(max_wait_ms=1_000_000_000, max_streak=1_000_000)
+
+#: A circuit opens on the third failure in a row with three events waiting, for 10 s, 20 s, 40 s.
+CIRCUITS = CircuitPolicy(failures=3, waiting=3, open_s=10, open_max_s=40)
 
 URL = "https://hooks.example.com/foreman"
 ORIGIN = "https://hooks.example.com"
@@ -139,6 +144,7 @@ class Stores:
     claims: Claims = field(init=False)
     artifacts: Artifacts = field(init=False)
     events: Events = field(init=False)
+    origins: Origins = field(init=False)
     pruning: Pruning = field(init=False)
     deliveries: Deliveries = field(init=False)
     redelivery: Redelivery = field(init=False)
@@ -152,6 +158,7 @@ class Stores:
             "claims": Claims(outbox, (Slots(UPSTREAM, self.slots),), POLICY, LEASE_MS),
             "artifacts": Artifacts(outbox),
             "events": Events(SENDING_MS, self.origin_limit),
+            "origins": Origins(CIRCUITS),
             "pruning": Pruning(),
             "deliveries": Deliveries(),
             "redelivery": Redelivery(),

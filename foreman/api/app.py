@@ -22,6 +22,7 @@ from foreman.api.health import HealthResource, MetricsResource, ReadyResource
 from foreman.api.jobs import JobResource, JobsResource
 from foreman.api.lists import LOADED, TAGS, ListResource
 from foreman.api.openai import ChatCompletionsResource, ModelsResource
+from foreman.api.origins import OriginsResource
 from foreman.api.passthrough import PATHS, Counter, Order, Question
 from foreman.api.places import Places
 from foreman.api.problems import TOO_MANY_PINGS
@@ -47,6 +48,7 @@ from foreman.store.events import Events
 from foreman.store.jobs import Jobs
 from foreman.store.line import Line
 from foreman.store.objects import Objects
+from foreman.store.origins import Origins
 from foreman.store.upstreams import Upstreams
 
 
@@ -68,6 +70,7 @@ class Parts:
     line: Line
     events: Events
     deliveries: Deliveries
+    origins: Origins
     artifacts: Artifacts
     objects: Objects
     upstreams: Upstreams
@@ -112,9 +115,10 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app.add_route("/webhooks/events", WebhookEventsResource(parts.deliveries))
     app.add_route("/webhooks/recover", RecoverResource(parts.redeliverer, parts.max_body_b))
     app.add_route("/upstreams", UpstreamsResource(parts.upstreams, parts.kinds))
+    app.add_route("/webhooks/origins", OriginsResource(parts.origins))
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
-    app.add_route("/metrics", MetricsResource(parts.jobs, parts.events))
+    app.add_route("/metrics", MetricsResource(parts.jobs, parts.events, parts.origins))
     _add_long_routes(app, parts)
     return app
 

@@ -13,11 +13,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from foreman import __version__
+from foreman import __version__, clock
 from foreman.api.readiness import CHECK_TIMEOUT_S, Readiness
 from foreman.domain.json_value import compact
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
+from foreman.store.origins import Origins
 
 #: Seconds ``/healthz`` waits for checks: long enough for healthy dependencies, short enough for any prober.
 HEALTH_PATIENCE_S = 0.25
@@ -60,9 +61,9 @@ class ReadyResource:
 class MetricsResource:
     """``GET /metrics``: counted in the database when asked, so every web process of one installation says the same."""
 
-    def __init__(self, jobs: Jobs, events: Events) -> None:
+    def __init__(self, jobs: Jobs, events: Events, origins: Origins) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Counted(jobs, events))
+        self._registry.register(_Counted(jobs, events, origins))
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Write the metrics in the form that the client prefers."""
@@ -78,6 +79,7 @@ class MetricsResource:
 class _Counted(Collector):
     jobs: Jobs
     events: Events
+    origins: Origins
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering counts nothing yet."""
@@ -93,6 +95,12 @@ class _Counted(Collector):
         yield GaugeMetricFamily(
             "foreman_events_pending", "Webhook events that are still to be delivered.", value=pending
         )
+        circuits = GaugeMetricFamily(
+            "foreman_webhook_circuits", "Webhook origins whose circuit is not closed, by its state.", labels=["state"]
+        )
+        for circuit, count in self.origins.circuits(clock.now()).items():
+            circuits.add_metric([circuit], count)
+        yield circuits
         build = GaugeMetricFamily("foreman_build_info", "Always 1; the label says what runs.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build

@@ -45,6 +45,7 @@ def application() -> falcon.App[Any, Any]:
             objects=stores.objects,
             upstreams=stores.upstreams,
             kinds={each.name: each.kind for each in wiring.endpoints()},
+            origins=stores.origins,
             checks={"database": _database, "redis": _redis, "upstream": _upstream, "artifacts": _artifacts},
             defaults=Limits(
                 ttl_s=jobs.ttl_s,

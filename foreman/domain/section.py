@@ -144,6 +144,12 @@ class Webhook:
     retry_jitter: float = _key(0.2, _FRACTION)
     timeout_s: float = _key(10.0, Number(_TICK_S, 300))
     origin_concurrency: int = _key(8, Whole(1, 1000))
+    doubtful_share: float = _key(0.5, _FRACTION)
+    circuit_failures: int = _key(5, Whole(1, 1_000_000))
+    circuit_waiting: int = _key(10, Whole(1, 1_000_000))
+    circuit_open_s: float = _key(5.0, Number(_TICK_S, 86_400))
+    circuit_open_max_s: float = _key(60.0, Number(_TICK_S, 86_400))
+    give_up_s: float = _key(86_400.0, Number(60, _MAX_TTL_S))
 
     @property
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

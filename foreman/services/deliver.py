@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 from foreman import clock, logs
 from foreman.domain import event
 from foreman.domain.delivery import RetryIn, Schedule, decide
+from foreman.domain.origin_health import Circuit, is_down
+from foreman.domain.sender_shares import pace_after
 from foreman.errors import StaleLease
 from foreman.queue import messages
 
 if TYPE_CHECKING:
+    import threading
+
+    from foreman.domain.delivery import Attempt
     from foreman.net.webhooks import WebhookSender
     from foreman.queue.messages import Messenger
+    from foreman.services.senders import Senders
     from foreman.store.events import Events, Sending
+    from foreman.store.origins import Origins
 
 log = logs.get_logger(__name__)
 
@@ -24,29 +31,36 @@ class Deliverer:
     """What the actor ``deliver`` does."""
 
     events: Events
+    origins: Origins
+    senders: Senders
     sender: WebhookSender
     messenger: Messenger
     schedule: Schedule
     secrets: tuple[bytes, ...]
     user_agent: str
-    #: Half width of the jitter of waits between tries: 0.2 is ±20 %.
+    #: Half width of the jitter of waits between tries, and of circuits: 0.2 is ±20 %.
     spread: float
+    #: Set when this process is asked to stop: what is still due is left to others.
+    stopping: threading.Event
 
     def deliver(self, job_id: str) -> float | None:
-        """Send the job's due events until none is left or one fails.
+        """Send the job's due events, and then what else its origin waits for, until nothing is left or a try fails.
 
-        Returns the seconds after which to call again because a try failed; None if there is nothing to come back for.
+        Returns the seconds after which to call again because a try of this job failed; None if there is nothing to come
+        back for.
         """
-        while (sending := self.events.claim(job_id, clock.now())) is not None:
-            try:
+        at = job_id
+        while True:
+            with self.senders.seat() as seat:
+                now = clock.now()
+                sending = self.events.claim(at, now, seat.take) or self.events.claim_beside(at, now, seat.take)
+                if sending is None:
+                    return None
                 delay_s = self._try(sending)
-            except StaleLease:
-                log.warning("delivery outlived its lease", job_id=job_id, state=str(sending.state))
-                return None
-            self._wake_next(sending)
-            if delay_s is not None:
-                return delay_s
-        return None
+            if not self._may_go_on(sending.origin) or delay_s is not None:
+                self._wake(sending.origin)
+                return self._come_back(sending.job_id, delay_s, job_id)
+            at = sending.job_id
 
     def _try(self, sending: Sending) -> float | None:
         headers = event.event_headers(
@@ -67,7 +81,11 @@ class Deliverer:
             jitter=clock.jitter(self.spread),
             now=clock.now(),
         )
-        self.events.record(sending, attempt, decision, clock.now())
+        try:
+            self.events.record(sending, attempt, decision, clock.now())
+        except StaleLease:
+            log.warning("delivery outlived its lease", job_id=sending.job_id, state=str(sending.state))
+            return None
         log.info(
             "webhook tried",
             job_id=sending.job_id,
@@ -78,10 +96,40 @@ class Deliverer:
             outcome=type(decision).__name__.lower(),
             duration_ms=attempt.duration_ms,
         )
+        self._learn(sending, attempt)
         return decision.delay_s if isinstance(decision, RetryIn) else None
 
-    def _wake_next(self, sending: Sending) -> None:
-        """The origin has room again: another job's message may have come while it had none."""
-        waiting = self.events.next_due(sending.origin, clock.now())
-        if waiting is not None and waiting != sending.job_id:
-            self.messenger.send(messages.deliver(waiting))
+    def _learn(self, sending: Sending, attempt: Attempt) -> None:
+        """What the try says of its origin, for the tries of others."""
+        wakes = self.senders.learn(sending.origin, pace_after(attempt))
+        down = is_down(attempt)
+        if down:
+            health = self.origins.failed(sending.origin, attempt, jitter=clock.jitter(self.spread), now=clock.now())
+            if health.circuit(clock.now()) is Circuit.OPEN:
+                log.warning("circuit open", origin=sending.origin, failures=health.failures, until=health.open_until)
+        elif down is not None and sending.doubted and self.origins.answered(sending.origin):
+            log.info("circuit closed", origin=sending.origin)
+            wakes = True
+        if wakes:
+            # It had one sender, and now there is room for as many as its cap allows.
+            self._wake(sending.origin, self.events.origin_limit)
+
+    def _may_go_on(self, origin: str) -> bool:
+        """Whether this thread may take its origin's next event: no other was refused a sender, and nobody stops us."""
+        turned_away = self.senders.turned_away()
+        if turned_away is not None:
+            self._wake(turned_away)
+        return turned_away in {None, origin} and not self.stopping.is_set()
+
+    def _wake(self, origin: str, count: int = 1) -> None:
+        """Have ``count`` senders look at the origin: there is room for that many more of its tries."""
+        due = self.events.next_due(origin, clock.now(), count)
+        if due:
+            self.messenger.send_all(messages.deliver(each) for each in due)
+
+    def _come_back(self, tried: str, delay_s: float | None, asked: str) -> float | None:
+        """A retry is Dramatiq's, of the message that it handles; one for another job is a message of its own."""
+        if delay_s is None or tried == asked:
+            return delay_s
+        self.messenger.send(messages.deliver(tried), round(delay_s * 1000))
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from foreman import clock, logs
@@ -10,11 +10,15 @@ from foreman.domain.lifecycle import TERMINAL
 from foreman.queue import messages
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foreman.domain.job import Moment
     from foreman.queue.announcer import Announcer
     from foreman.store.artifacts import Artifacts
     from foreman.store.claims import Claims
     from foreman.store.endings import Endings
     from foreman.store.events import Events
+    from foreman.store.origins import Origins
     from foreman.store.setback import Setback
 
 log = logs.get_logger(__name__)
@@ -30,8 +34,11 @@ BACKLOG = 200
 #: are left, so no more may be left than come due in a moment, and a sweep must end before the next but one.
 LATE_ROUNDS = 10
 
+#: Jobs whose events one sweep gives up at most: a transaction each.
+HOPELESS = 200
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Sweeper:
     """What the periodic actor ``sweep`` does."""
 
@@ -40,8 +47,13 @@ class Sweeper:
     events: Events
     endings: Endings
     setback: Setback
+    origins: Origins
     announcer: Announcer
     max_worker_losses: int
+    #: How long events wait for an origin whose circuit does not close before they are dead: ``webhook.give_up_s``.
+    give_up_ms: int
+    #: The origin with which the last look for due events ended; the next one goes on behind it.
+    _after: str = field(default="", init=False)
 
     def sweep(self) -> int:
         """End what is overdue, take back lost claims and repeat what was not picked up; returns how many messages."""
@@ -49,10 +61,11 @@ class Sweeper:
         self._lost_workers()
         self._late_starts()
         self._unplaceable()
+        self._hopeless_events()
         before = clock.now() - GRACE_MS
         found = [
             *(messages.persist(each) for each in self.artifacts.waiting(before, self._room(messages.PERSIST))),
-            *(messages.deliver(each) for each in self.events.due(before, self._room(messages.DELIVER))),
+            *(messages.deliver(each) for each in self._undelivered(before, self._room(messages.DELIVER))),
             *(
                 messages.run(each)
                 for each in self.claims.ready(before, min(self.claims.slots, self._room(messages.RUN)))
@@ -67,6 +80,21 @@ class Sweeper:
         by_ms = self.setback.notice(clock.now())
         if by_ms:
             log.warning("the clock was set back", by_s=by_ms / 1000)
+
+    def _undelivered(self, before: Moment, limit: int) -> Sequence[str]:
+        """Half-open circuits first: nothing else brings the try that may close them."""
+        probes = self.origins.probes(clock.now(), limit)
+        due = self.events.due(before, limit - len(probes), self._after)
+        self._after = due.after
+        return [*probes, *due.job_ids]
+
+    def _hopeless_events(self) -> None:
+        now = clock.now()
+        before = now - self.give_up_ms
+        given_up = [each for each in self.events.hopeless(before, HOPELESS) if self.events.give_up(each, before, now)]
+        if given_up:
+            log.warning("events given up: their origin did not come back", jobs=len(given_up))
+        self.origins.forget(before)
 
     def _room(self, address: messages.Address) -> int:
         return self.announcer.messenger.room(address, BACKLOG)

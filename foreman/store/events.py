@@ -1,4 +1,4 @@
-"""The outbox from the sender's side: which event is next for a job, who holds it, what became of each try.
+"""The outbox from the sender's side: which event is next, who holds it, what became of each try.
 
 Order per job comes from one rule: only the event whose turn it is has ``next_attempt_at``, so no other can be claimed.
 The turn passes on in the transaction that ends the event: see ``turns.py``.
@@ -6,7 +6,8 @@ The turn passes on in the transaction that ends the event: see ``turns.py``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from peewee import SQL
@@ -14,15 +15,29 @@ from peewee import SQL
 from foreman.domain.delivery import Attempt, Dead, Decision, Delivered, RetryIn, Stopped
 from foreman.domain.event import event_id
 from foreman.domain.lifecycle import TERMINAL, State
+from foreman.domain.origin_health import WELL
 from foreman.errors import StaleLease
 from foreman.store.database import is_postgres, locked, proxy, read, write
-from foreman.store.models import AttemptRow, EventRow, JobRow
+from foreman.store.models import AttemptRow, EventRow, JobRow, OriginRow
+from foreman.store.origins import health_of
 from foreman.store.turns import pass_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from foreman.domain.job import Moment
+
+#: Asked last, when all else allows a try: whether this process has a sender for the origin, and for a retry (true) or a
+#: first try.
+Admits = Callable[[str, bool], bool]
+
+
+def _always(_origin: str, _retry: bool) -> bool:  # noqa: FBT001  as ``Admits``
+    return True
+
+
+#: Origins that one look for due events goes through at most: three queries each, some 0.1 s in all.
+ORIGINS_LOOKED_AT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,8 @@ class Sending:
     #: The same, counted since the event was built or last redelivered.
     tries: int
     token: int
+    #: Whether the origin's last try, as far as was known then, found it down.
+    doubted: bool
 
     @property
     def event_id(self) -> str:
@@ -67,23 +84,52 @@ class EventStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """What one look for due events found, and behind which origin the next look is to begin; empty: at the first."""
+
+    job_ids: Sequence[str]
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Events:
     """The events table. ``lease_ms`` bounds a try; ``origin_limit`` is how many tries one origin may hold at once."""
 
     lease_ms: int
     origin_limit: int
 
-    def claim(self, job_id: str, now: Moment) -> Sending | None:
-        """Take the job's next event if it is due, nobody holds it and its origin has room; else None.
+    def claim(self, job_id: str, now: Moment, admits: Admits = _always) -> Sending | None:
+        """Take the job's next event if it is due, nobody holds it and there is room for it; else None.
 
-        Whoever ends a try looks for the origin's next due event (``next_due``), so a None for want of room is not lost.
+        There is none if its origin holds as many tries as it may, if its circuit is open, or if ``admits`` says so.
+        Whoever ends a try looks for the origin's next due event, so a None for want of room is not lost.
         """
         with write():
-            row = locked(EventRow.select().where((EventRow.job_id == job_id) & _due(now)).order_by(EventRow.sequence))
-            event = row.first()
-            if event is None or self._in_flight(event.origin, now) >= self.origin_limit:
-                return None
-            return self._take(event, now)
+            return self._claim(self._head(job_id, now), now, admits)
+
+    def claim_beside(self, job_id: str, now: Moment, admits: Admits = _always) -> Sending | None:
+        """Take the event that is longest overdue at the job's origin, for there was none to take of the job's own."""
+        with write():
+            return self._claim(self._overdue(_origin_of(job_id), now), now, admits)
+
+    def _claim(self, event: Any, now: Moment, admits: Admits) -> Sending | None:  # noqa: ANN401  (peewee's rows are untyped)
+        if event is None:
+            return None
+        health = health_of(event.origin)
+        most = (health or WELL).most_at_once(self.origin_limit, now)
+        if not most or self._in_flight(event.origin, now) >= most or not admits(event.origin, event.tries > 0):
+            return None
+        return self._take(event, now, doubted=health is not None)
+
+    def _head(self, job_id: str, now: Moment) -> EventRow | None:
+        row = locked(EventRow.select().where((EventRow.job_id == job_id) & _due(now)).order_by(EventRow.sequence))
+        head: EventRow | None = row.first()
+        return head
+
+    def _overdue(self, origin: str | None, now: Moment) -> EventRow | None:
+        due = EventRow.select().where((EventRow.origin == origin) & _due(now))
+        row: EventRow | None = locked(due.order_by(EventRow.next_attempt_at).limit(1), skip=True).first()
+        return row
 
     def _in_flight(self, origin: str, now: Moment) -> int:
         if is_postgres():
@@ -92,7 +138,7 @@ class Events:
         held = (EventRow.origin == origin) & (EventRow.lease_until >= now)
         return int(EventRow.select(EventRow.job_id).where(held).count())
 
-    def _take(self, event: EventRow, now: Moment) -> Sending:
+    def _take(self, event: EventRow, now: Moment, *, doubted: bool) -> Sending:
         changes = {
             "lease_until": now + self.lease_ms,
             "lease_token": EventRow.lease_token + 1,
@@ -113,6 +159,7 @@ class Events:
             attempt=row.attempts,
             tries=row.tries,
             token=row.lease_token,
+            doubted=doubted,
         )
 
     def record(self, sending: Sending, attempt: Attempt, decision: Decision, now: Moment) -> None:
@@ -143,18 +190,47 @@ class Events:
                 _stop(sending.job_id)
             pass_turn(sending.job_id, now)
 
-    def next_due(self, origin: str, now: Moment) -> str | None:
-        """A job with an event due at ``origin`` that nobody holds, longest overdue first; None if there is none."""
+    def hopeless(self, before: Moment, limit: int) -> Sequence[str]:
+        """Jobs whose next event has been due since ``before`` at an origin whose circuit has not closed since then."""
+        not_closed = OriginRow.open_until.is_null(is_null=False) & (OriginRow.opened_at <= before)
+        shut = OriginRow.select(OriginRow.origin).where(not_closed)
+        with read():
+            rows = EventRow.select(EventRow.job_id).where(_due(before) & EventRow.origin.in_(shut))
+            return [row.job_id for row in rows.order_by(EventRow.next_attempt_at).limit(limit)]
+
+    def give_up(self, job_id: str, before: Moment, now: Moment) -> bool:
+        """Make a job's events of before ``before`` dead, unless the next one is being sent or is not due since then."""
+        with write():
+            locked(JobRow.select(JobRow.id).where(JobRow.id == job_id)).first()  # as in ``record``
+            if self._head(job_id, before) is None:
+                return False
+            old = (EventRow.job_id == job_id) & _is("pending") & (EventRow.created_at <= before)
+            EventRow.update(status="dead", next_attempt_at=None).where(old).execute()
+            pass_turn(job_id, now)
+            return True
+
+    def next_due(self, origin: str, now: Moment, limit: int = 1) -> Sequence[str]:
+        """Jobs with an event due at ``origin`` that nobody holds, longest overdue first; at most ``limit``."""
         with read():
             due = EventRow.select(EventRow.job_id).where((EventRow.origin == origin) & _due(now))
-            found = due.order_by(EventRow.next_attempt_at).limit(1).scalar()
-        return None if found is None else str(found)
+            return [row.job_id for row in due.order_by(EventRow.next_attempt_at).limit(limit)]
 
-    def due(self, now: Moment, limit: int) -> Sequence[str]:
-        """Jobs with an event due that nobody holds, longest overdue first: what the sweep wakes senders for."""
+    def due(self, now: Moment, limit: int, after: str = "") -> Due:
+        """Jobs with an event due that nobody holds: what the sweep wakes senders for, one origin after the other.
+
+        Of each origin no more than it may hold tries, longest overdue first, so that a crowd does not hide the rest;
+        none of one whose circuit is not closed: see ``Origins.probes``. Begins behind the origin ``after``.
+        """
+        found: list[str] = []
         with read():
-            rows = EventRow.select(EventRow.job_id).where(_due(now)).order_by(EventRow.next_attempt_at).limit(limit)
-            return [row.job_id for row in rows]
+            for _ in range(ORIGINS_LOOKED_AT):
+                origin = _origin_behind(after) if len(found) < limit else None
+                if origin is None:
+                    return Due(found, after if len(found) >= limit else "")
+                after = origin
+                if (health_of(origin) or WELL).open_until is None:
+                    found += self.next_due(origin, now, min(self.origin_limit, limit - len(found)))
+        return Due(found, after)
 
     def of(self, job_id: str) -> Sequence[EventStatus]:
         """The job's events in order."""
@@ -170,7 +246,9 @@ class Events:
         )
         rows: Any = EventRow.select(*shown).where(EventRow.job_id == job_id).order_by(EventRow.sequence).tuples()
         with read():
-            return [EventStatus(State(state), *rest) for state, *rest in rows]
+            events = [EventStatus(State(state), *rest) for state, *rest in rows]
+            health = health_of(_origin_of(job_id)) if any(event.next_attempt_at for event in events) else None
+        return events if health is None else [_not_before(health.open_until, event) for event in events]
 
     def counts(self) -> dict[str, int]:
         """How many events are ``pending`` and how many ``dead``."""
@@ -182,6 +260,25 @@ def _redelivered(sending: Sending) -> bool:
     """Whether the event's schedule was begun anew during the try."""
     tries = EventRow.select(EventRow.tries).where(_key(sending.job_id, sending.sequence)).scalar()
     return tries is not None and tries < sending.tries
+
+
+def _origin_behind(origin: str) -> str | None:
+    """The next origin, in alphabetical order, that an event waits for."""
+    behind = (EventRow.origin > origin) & EventRow.next_attempt_at.is_null(is_null=False)
+    found = EventRow.select(EventRow.origin).where(behind).order_by(EventRow.origin).limit(1).scalar()
+    return None if found is None else str(found)
+
+
+def _origin_of(job_id: str) -> str | None:
+    origin = EventRow.select(EventRow.origin).where(EventRow.job_id == job_id).limit(1).scalar()
+    return None if origin is None else str(origin)
+
+
+def _not_before(moment: Moment | None, event: EventStatus) -> EventStatus:
+    """The event as it is while nothing is sent to its origin before ``moment``."""
+    if moment is None or event.next_attempt_at is None:
+        return event
+    return replace(event, next_attempt_at=max(event.next_attempt_at, moment))
 
 
 def _is(status: str) -> SQL:

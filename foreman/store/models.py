@@ -154,6 +154,26 @@ class EventRow(Row):
         primary_key = CompositeKey("job_id", "sequence")
 
 
+class OriginRow(Row):
+    """A webhook origin whose last try failed; one of which nothing bad is known has no row."""
+
+    origin = TextField(primary_key=True)
+    #: Tries that failed in a row; how often the circuit has opened since it was last closed.
+    failures = IntegerField(default=0)
+    openings = IntegerField(default=0)
+    #: Since when the circuit has not been closed, and until when nothing is sent; both null while it is closed.
+    opened_at = BigIntegerField(null=True)
+    open_until = BigIntegerField(null=True)
+    last_status = IntegerField(null=True)
+    last_error = TextField(null=True)
+    changed_at = BigIntegerField(default=0)
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "origins"
+
+
 class AttemptRow(Row):
     """One try to deliver an event; ``status`` and ``error`` both null: its outcome is unknown."""
 
@@ -293,6 +313,7 @@ TABLES: tuple[type[Row], ...] = (
     PayloadRow,
     LabelRow,
     EventRow,
+    OriginRow,
     AttemptRow,
     ArtifactRow,
     TombstoneRow,

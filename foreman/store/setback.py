@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foreman.store.database import locked, write
-from foreman.store.models import ArtifactRow, ClockRow, EventRow, JobRow, UpstreamRow
+from foreman.store.models import ArtifactRow, ClockRow, EventRow, JobRow, OriginRow, UpstreamRow
 
 if TYPE_CHECKING:
     from foreman.domain.job import Moment
@@ -58,6 +58,8 @@ def _move_back(now: Moment, by_ms: int) -> None:
         EventRow.next_attempt_at,
         ArtifactRow.created_at,
         UpstreamRow.held_until,
+        OriginRow.opened_at,
+        OriginRow.open_until,
     )
     leases = (JobRow.lease_until, EventRow.lease_until)
     for column, after in (*((each, now) for each in waits), *((each, now + by_ms // 2) for each in leases)):

@@ -188,7 +188,7 @@ def test_an_origin_has_room_again_when_a_try_ends(stores: Stores) -> None:
     now = T0 + 10
     sendings = [stores.events.claim(job_id, now) for job_id in ids[:2]]
     assert stores.events.claim(ids[2], now) is None
-    assert stores.events.next_due(ORIGIN, now) == ids[2]
+    assert list(stores.events.next_due(ORIGIN, now)) == [ids[2]]
     assert sendings[0] is not None
     stores.events.record(sendings[0], OK, Delivered(), now)
     assert stores.events.claim(ids[2], now) is not None
@@ -213,9 +213,9 @@ def test_due_finds_what_nobody_holds_longest_overdue_first(stores: Stores) -> No
     held = stores.submit(at=T0).id
     stores.submit(at=T0 + 50)
     assert stores.events.claim(held, T0) is not None
-    assert list(stores.events.due(T0 + 10, 10)) == [early, late]
-    assert list(stores.events.due(T0 + 10, 1)) == [early]
-    assert set(stores.events.due(T0 + SENDING_MS + 1, 10)) > {held}
+    assert list(stores.events.due(T0 + 10, 10).job_ids) == [early, late]
+    assert list(stores.events.due(T0 + 10, 1).job_ids) == [early]
+    assert set(stores.events.due(T0 + SENDING_MS + 1, 10).job_ids) > {held}
 
 
 def test_counts_tell_pending_from_dead(stores: Stores) -> None:
@@ -284,7 +284,7 @@ def test_senders_and_runs_at_full_speed_lose_and_reorder_nothing(stores: Stores)
 
     def deliver() -> None:
         while stores.events.counts()["pending"] or stores.jobs.counts()[State.DONE] < len(ids):
-            for job_id in stores.events.due(T0, 3):
+            for job_id in stores.events.due(T0, 3).job_ids:
                 sending = stores.events.claim(job_id, T0)
                 if sending is not None:
                     sent.append((job_id, sending.sequence))

@@ -17,13 +17,21 @@ from foreman.store.rows import job_columns, label
 from tests.contract.conftest import ENGINES
 from tests.plans import analyze, plans, scans
 from tests.postgres import PostgresServer
-from tests.stores import ORIGIN, T0, URL, Engine, Stores, opened, quiet
+from tests.stores import LATE, ORIGIN, T0, URL, Engine, Stores, opened, quiet
 
 #: Enough for a scan to be the dearer plan on PostgreSQL.
 ROWS = 10_000
 
 #: Indexes over no more rows than are waiting for something.
-PARTIAL = ("jobs_queued", "jobs_leased", "events_pending", "events_dead", "events_dead_since")
+PARTIAL = (
+    "jobs_queued",
+    "jobs_leased",
+    "events_pending",
+    "events_dead",
+    "events_dead_since",
+    "events_origin_due",
+    "events_sending",
+)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -106,6 +114,13 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
     "event": lambda stores: stores.events.claim(_id(0), T0),
     "due": lambda stores: stores.events.due(T0, 10),
     "next due": lambda stores: stores.events.next_due(ORIGIN, T0),
+    "beside": lambda stores: stores.events.claim_beside(_id(1), T0),
+    "hopeless": lambda stores: stores.events.hopeless(T0, 10),
+    "give up": lambda stores: stores.events.give_up(_id(0), T0, T0),
+    "origin failed": lambda stores: stores.origins.failed(ORIGIN, LATE, jitter=1.0, now=T0),
+    "probes": lambda stores: stores.origins.probes(T0, 10),
+    "forget origins": lambda stores: stores.origins.forget(T0),
+    "origins of note": lambda stores: stores.origins.of_note(T0, 10),
     "events counts": lambda stores: stores.events.counts(),
     "events of": lambda stores: stores.events.of(_id(5)),
     "redeliver": lambda stores: stores.redelivery.redeliver(_id(0), State.QUEUED, T0),

@@ -4,7 +4,7 @@ import pytest
 
 from foreman.domain.delivery import RetryIn
 from foreman.store.setback import TOLERANCE_MS, Setback
-from tests.stores import BUSY, LEASE_MS, SENDING_MS, T0, Stores, completion
+from tests.stores import BUSY, LATE, LEASE_MS, ORIGIN, SENDING_MS, T0, Stores, completion
 
 HOUR_MS = 3_600_000
 
@@ -71,6 +71,17 @@ def test_an_upstream_that_is_left_alone_and_a_completion_that_waits_are_found(st
     assert list(stores.artifacts.waiting(BACK + 1, 10)) == [claim.job.id]
     assert stores.refuses_to_claim(BACK + 999)
     stores.claim(BACK + 1000)
+
+
+def test_a_circuit_is_open_for_as_long_as_it_was_to_be(stores: Stores, setback: Setback) -> None:
+    """Its probe comes in ten seconds, not an hour and ten seconds later."""
+    ids = [stores.submit(at=T0).id for _ in range(3)]
+    for job_id in ids:
+        stores.send(job_id, LATE, at=T0)
+        stores.origins.failed(ORIGIN, LATE, jitter=1.0, now=T0)
+    setback.notice(BACK)
+    assert stores.events.claim(ids[0], BACK + 9_999) is None
+    assert stores.events.claim(ids[0], BACK + 10_000) is not None
 
 
 def test_a_setback_is_noticed_once(stores: Stores, setback: Setback) -> None:

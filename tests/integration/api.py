@@ -18,6 +18,7 @@ from foreman.api.app import Parts, make_app
 from foreman.domain.address import Policy
 from foreman.domain.job import Artifact, Claim, JobFailure, Limits
 from foreman.domain.lifecycle import Cause, State
+from foreman.domain.origin_health import CircuitPolicy
 from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.domain.upstream import Slots
 from foreman.net.origin import parse
@@ -44,6 +45,7 @@ from foreman.store.jobs import Jobs
 from foreman.store.line import Line
 from foreman.store.models import TABLES
 from foreman.store.objects import Objects
+from foreman.store.origins import Origins
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
@@ -220,6 +222,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
         line=Line(SLOTS, SCHEDULE),
         events=Events(lease_ms=30_000, origin_limit=8),
         deliveries=Deliveries(),
+        origins=Origins(CircuitPolicy(failures=2, waiting=1, open_s=60, open_max_s=60)),
         artifacts=artifacts,
         objects=objects,
         upstreams=Upstreams(SLOTS),

@@ -22,6 +22,7 @@ from foreman.net.webhooks import WebhookSender
 from foreman.queue import messages
 from foreman.services.deliver import Deliverer
 from foreman.services.ping import Pinger
+from foreman.services.senders import Senders
 from foreman.store.events import Sending
 from tests.integration.api import Api, in_threads, running_api
 from tests.receiver import Received, Receiver, always
@@ -396,10 +397,13 @@ def _pinging(api: Api, secret: str = "", timeout_s: float = 5.0) -> None:
 def _deliverer(api: Api, secret: str, delays_s: tuple[float, ...] = ()) -> Deliverer:
     return Deliverer(
         events=api.parts.events,
+        origins=api.parts.origins,
+        senders=Senders(8, 0.5),
         sender=WebhookSender(LOOPBACK, 5.0),
         messenger=api.messenger,
         schedule=Schedule(delays_s, nonterminal_retries=99),
         secrets=parse_secrets(secret),
         user_agent="foreman/test",
         spread=0.0,
+        stopping=threading.Event(),
     )

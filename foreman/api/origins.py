@@ -1,0 +1,45 @@
+"""``GET /webhooks/origins``: the receivers that events wait for or that fail, and what foreman does about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+
+from foreman import clock
+from foreman.domain.json_value import compact
+from foreman.domain.moment import rfc3339
+from foreman.store.origins import Origins, OriginStatus
+
+#: Origins in one answer: those of note come first, and an operator does not read more.
+MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class OriginsResource:
+    """``GET`` only. It names every receiver of the installation, so it is for its operator."""
+
+    origins: Origins
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """List them: circuits that are not closed first, then those for which the most events are pending."""
+        shown = [_shown(each) for each in self.origins.of_note(clock.now(), MOST)]
+        resp.data = compact({"origins": shown})
+        resp.content_type = falcon.MEDIA_JSON
+        resp.set_header("Cache-Control", "no-store")
+
+    on_head = on_get
+
+
+def _shown(status: OriginStatus) -> dict[str, Any]:
+    return {
+        "origin": status.origin,
+        "circuit": status.circuit,
+        "failures": status.failures,
+        "in_flight": status.in_flight,
+        "pending": status.pending,
+        "next_probe_at": None if status.next_probe_at is None else rfc3339(status.next_probe_at),
+        "last_status": status.last_status,
+        "last_error": status.last_error,
+    }
