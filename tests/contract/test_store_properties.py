@@ -310,6 +310,15 @@ class StoreMachine(RuleBasedStateMachine):
         self.stores.redelivery.redeliver(job_id, state, self.now)
         job.redeliver(event, self.now)
 
+    @rule(job_id=jobs, state=st.sampled_from([State.QUEUED, State.LOADING]), outcome=st.sampled_from(list(DECISIONS)))
+    def redeliver_under_way(self, job_id: str, state: State, outcome: str) -> None:
+        """Somebody asks for an event, the same or another, just as a sender tries one."""
+        sending = self.try_event(job_id)
+        self.redeliver(job_id, state)
+        self.try_event(job_id)
+        if isinstance(sending, Sending):
+            self.record(sending, outcome)
+
     @rule(ago_ms=st.sampled_from([0, 4_000, LEASE_MS, 10**9]), limit=st.integers(1, 3))
     def recover(self, ago_ms: int, limit: int) -> None:
         """What died since a moment is wanted again, but for what its receiver wanted no more."""
