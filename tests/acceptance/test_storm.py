@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.faults import RESTART
 from tests.chaos.storm import ALL, Plan, run
 
 #: Seconds of storm at most: bursts of kills and disasters are bounded each, and come to a third of this.
@@ -21,4 +22,4 @@ def test_a_storm_loses_reorders_and_alters_nothing(tmp_path: Path, database: str
     assert outcome.verdict.kept, outcome
     assert outcome.verdict.events == plan.events, outcome
     assert outcome.counts["killed"] >= plan.kills, outcome
-    assert set(outcome.counts) >= {*ALL} - {"postgres-restarted"}, outcome
+    assert set(outcome.counts) >= {*ALL} - {RESTART}, outcome

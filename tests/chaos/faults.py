@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,12 +103,14 @@ def clock_set(scene: Scene) -> None:
     scene.fleet.control.set_clock(0.0)
 
 
+RESTART = "postgres-restarted"
+
 #: By the name that is given on the command line. Kills are apart: they go on all the time.
 DISASTERS: Mapping[str, Fault] = {
     "valkey-killed": valkey_killed,
     "valkey-flushed": valkey_flushed,
     "valkey-emptied": valkey_emptied,
-    "postgres-restarted": postgres_restarted,
+    RESTART: postgres_restarted,
     "frozen": frozen,
     "disk-full": disk_full,
     "clock-set": clock_set,
@@ -138,11 +140,16 @@ def _respite(scene: Scene, enough: int) -> None:
             return
 
 
-def disasters(scene: Scene, names: Iterable[str]) -> None:
-    """One disaster after the other, all of them before any comes again, until it is over."""
-    names = list(names)
-    while names and not scene.over.is_set():
-        for name in scene.dice.sample(names, len(names)):
+def disasters(scene: Scene, names: Sequence[str]) -> None:
+    """One disaster after the other, all of them before any comes again, until it is over.
+
+    A restart of PostgreSQL comes after each of the others: every few seconds.
+    """
+    each_time = [name for name in names if name == RESTART]
+    others = [name for name in names if name != RESTART]
+    while (others or each_time) and not scene.over.is_set():
+        order = [then for name in scene.dice.sample(others, len(others)) for then in (name, *each_time)]
+        for name in order or each_time:
             if scene.over.wait(scene.dice.uniform(*DISASTER_PAUSE_S)):
                 return
             DISASTERS[name](scene)

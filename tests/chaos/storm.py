@@ -13,7 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.faults import BURST, DISASTERS, Scene, disasters, kills
+from tests.chaos.faults import BURST, DISASTERS, RESTART, Scene, disasters, kills
 from tests.chaos.fleet import SLOTS, Fleet
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.moods import moody
@@ -180,7 +180,7 @@ def run(plan: Plan, directory: Path, say: Callable[[str], None] = lambda _line: 
 
 def _storm(plan: Plan, scene: Scene, clients: Clients, pool: Executor, say: Callable[[str], None]) -> None:
     """Faults, until there were enough of them and most of the work is done, or the time is up."""
-    names = [each for each in plan.disasters if scene.postgres is not None or each != "postgres-restarted"]
+    names = [each for each in plan.disasters if scene.postgres is not None or each != RESTART]
     harm = [pool.submit(kills, scene, plan.events_per_burst, plan.events), pool.submit(disasters, scene, names)]
     began = told = time.monotonic()
     while time.monotonic() - began < plan.storm_s and not _enough(plan, scene, names):
