@@ -42,7 +42,7 @@ class CancelResource:
         if job.state in TERMINAL and (job.failure is None or job.failure.code is not Cause.CANCELLED):
             raise JobTerminal(job_id)
         resp.status = HTTPStatus.OK if job.state in TERMINAL else HTTPStatus.ACCEPTED
-        resp.data = self.view.show(job_id)
+        resp.data = self.view.show(job_id).body
         resp.content_type = falcon.MEDIA_JSON
         resp.set_header("Cache-Control", "no-store")
 

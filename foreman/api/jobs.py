@@ -13,7 +13,7 @@ from foreman.api.cursor import cursor_of
 from foreman.api.gate import admitted, caller_of
 from foreman.api.headers import etag_matches, idempotency_key, preferred_wait_s
 from foreman.api.query import filter_of, job_id_of, wait_s_of
-from foreman.api.representation import accepted, etag, location, summary
+from foreman.api.representation import accepted, location, summary
 from foreman.api.view import JobView
 from foreman.api.waiting import WaitingRoom
 from foreman.domain import submission
@@ -79,7 +79,7 @@ class JobsResource:
     def _ended(self, job_id: str) -> bytes | None:
         """The job as GET shows it, if it has ended."""
         try:
-            return self.view.show(job_id) if self.jobs.state(job_id) in TERMINAL else None
+            return self.view.show(job_id).body if self.jobs.state(job_id) in TERMINAL else None
         except (JobError, StoreUnavailable):
             return None
 
@@ -104,14 +104,13 @@ class JobResource:
         job_id = job_id_of(job_id)
         if wait_s:
             self.waiting.until_ended(job_id, wait_s)
-        body = self.view.show(job_id)
-        tag = etag(body)
-        resp.set_header("ETag", tag)
+        shown = self.view.show(job_id)
+        resp.set_header("ETag", shown.etag)
         resp.set_header("Cache-Control", REVALIDATE)
-        if etag_matches(req, tag):
+        if etag_matches(req, shown.etag):
             resp.status = HTTPStatus.NOT_MODIFIED
             return
-        resp.data = body
+        resp.data = shown.body
         resp.content_type = falcon.MEDIA_JSON
 
     on_head = on_get

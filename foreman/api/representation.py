@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from foreman.domain.job import Artifact, Job, Moment
@@ -21,6 +22,14 @@ def summary(job: Job) -> dict[str, Any]:
     return _identity(job) | {"error": _error(job)}
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A job as JSON, and its entity tag: that of all but ``eta_s``, which is another at every look."""
+
+    body: bytes
+    etag: str
+
+
 def document(  # noqa: PLR0913  one argument for each table that a job is spread over
     job: Job,
     *,
@@ -29,13 +38,13 @@ def document(  # noqa: PLR0913  one argument for each table that a job is spread
     artifacts: Sequence[Artifact],
     events: Sequence[EventStatus],
     public_url: str,
-) -> bytes:
+) -> Document:
     """The job as JSON.
 
     ``completion`` is the native response object, whose very bytes become ``result``; ``None`` for a job that has none
     or one over the inline limit: then ``result`` is its stats, if there are any.
     """
-    head = _identity(job) | {"queue_position": outlook.position, "eta_s": outlook.eta_s}
+    head = compact(_identity(job) | {"queue_position": outlook.position})[:-1]
     result = compact(job.stats) if completion is None else completion
     tail = {
         "error": _error(job),
@@ -44,7 +53,8 @@ def document(  # noqa: PLR0913  one argument for each table that a job is spread
         if job.webhook is None
         else {"url": job.webhook.url, "events": [_event(each) for each in events]},
     }
-    return compact(head)[:-1] + b',"result":' + result + b"," + compact(tail)[1:]
+    rest = b',"result":' + result + b"," + compact(tail)[1:]
+    return Document(head + b',"eta_s":' + compact(outlook.eta_s) + rest, _etag(head + rest))
 
 
 def accepted(job: Job, queue_position: int | None) -> bytes:
@@ -58,8 +68,7 @@ def location(job_id: str) -> str:
     return f"/jobs/{job_id}"
 
 
-def etag(body: bytes) -> str:
-    """A strong entity tag: it changes with any byte of ``body``."""
+def _etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foreman import clock, logs
-from foreman.api.representation import document
+from foreman.api.representation import Document, document
 from foreman.domain.job import Artifact, Job
 from foreman.domain.lifecycle import TERMINAL
 from foreman.errors import ArtifactStoreUnavailable
@@ -34,7 +34,7 @@ class JobView:
     public_url: str
     inline_limit_b: int
 
-    def show(self, job_id: str) -> bytes:
+    def show(self, job_id: str) -> Document:
         """The job as JSON.
 
         The job is read before what belongs to it: what is read later can be ahead of it, never behind.
