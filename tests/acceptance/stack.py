@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -122,7 +121,7 @@ class Stack:
     def kill(self, name: str) -> None:
         """SIGKILL the process and whatever it started, and wait."""
         process = self.processes[name]
-        with suppress(ProcessLookupError):  # it may have died by itself
+        if process.poll() is None:  # or its number may be another's by now
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -146,8 +146,6 @@ class Fleet(Stack):
             with self._lock:
                 for name, process in self.processes.items():
                     if process.poll() is not None:
-                        with suppress(ProcessLookupError):  # a web worker may outlive its master by a moment
-                            os.killpg(process.pid, signal.SIGKILL)
                         self.start(name)
 
 
