@@ -233,6 +233,7 @@ def test_restarts_wait_longer_each_time_until_the_child_is_healthy() -> None:
         # It is not (ids this large do not exist): the command is killed.
         (str(1 << 23), "import time; time.sleep(600)", 128 + signal.SIGKILL),
     ],
+    ids=["by itself", "with its parent"],
 )
 def test_a_watched_command_ends_by_itself_or_with_its_parent(parent: str, command: str, status: int) -> None:
     """Where the kernel cannot tie a command to its parent, a watcher passes its status on, or kills it."""
