@@ -299,14 +299,15 @@ def test_calls_beyond_the_slots_wait_in_order() -> None:
     assert engine.loaded() is None
 
 
-def test_two_slots_run_two_calls_at_once() -> None:
+def test_two_slots_run_two_calls_at_once(request: pytest.FixtureRequest) -> None:
     """With two slots, both calls have begun before either has ended; SIGTERM ends the process at once."""
     server = Server(slots=2)
+    request.addfinalizer(server.popen.kill)
     spans: list[tuple[float, float]] = []
 
     def call() -> None:
         connection = server.connect()
-        asked = {"model": "smollm2", "messages": HELLO, "options": {"num_predict": 40, "temperature": 0}}
+        asked = {"model": "smollm2", "messages": HELLO, "options": {"num_predict": 16, "temperature": 0}}
         connection.request("POST", "/api/chat", json.dumps(asked))
         response = connection.getresponse()
         response.readline()
@@ -319,7 +320,8 @@ def test_two_slots_run_two_calls_at_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(DEADLINE_S)
+        thread.join(2 * DEADLINE_S)
+    assert len(spans) == len(threads)
     assert max(began for began, _ in spans) < min(ended for _, ended in spans)
     started = time.monotonic()
     assert server.stop() == 0
