@@ -132,8 +132,15 @@ class Up(Client):
 
     def process(self, part: str) -> int:
         """The id of the one process whose command line has ``part`` in it: the parent, where it forked others."""
-        until(lambda: self._matching(part))
-        return min(self._matching(part))
+        found: list[int] = []
+
+        def look() -> bool:
+            # Once for both, since a process that is starting or was killed may be gone at the next look.
+            found[:] = self._matching(part)
+            return bool(found)
+
+        until(look)
+        return min(found)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal; the exit status."""
