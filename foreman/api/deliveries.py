@@ -11,11 +11,11 @@ import falcon
 
 from foreman import clock
 from foreman.api.cursor import cursor_of, place_of
+from foreman.api.momentary import answer
 from foreman.api.query import MAX_LIMIT, job_id_of, limit_of, parameters_of
 from foreman.api.representation import location
 from foreman.domain.delivery import is_success
 from foreman.domain.event import event_id
-from foreman.domain.json_value import compact
 from foreman.domain.lifecycle import State
 from foreman.domain.moment import rfc3339
 from foreman.errors import EventNotFound
@@ -44,9 +44,7 @@ class DeliveriesResource:
         page = found[:limit]
         last = page[-1] if len(found) > limit else None
         cursor = last and cursor_of(last.at, last.sequence, last.attempt)
-        resp.data = compact({"deliveries": [_shown(job.id, each) for each in page], "next_cursor": cursor})
-        resp.content_type = falcon.MEDIA_JSON
-        resp.set_header("Cache-Control", "no-store")
+        answer(resp, {"deliveries": [_shown(job.id, each) for each in page], "next_cursor": cursor})
 
     on_head = on_get
 
@@ -65,10 +63,8 @@ class RedeliverResource:
             raise EventNotFound(job.id, state)
         self.redeliverer.redeliver(job.id, State(state))
         resp.status = HTTPStatus.ACCEPTED
-        resp.data = compact({"event_id": event_id(job.id, State(state)), "state": state, "status": "pending"})
-        resp.content_type = falcon.MEDIA_JSON
+        answer(resp, {"event_id": event_id(job.id, State(state)), "state": state, "status": "pending"})
         resp.set_header("Location", f"{location(job.id)}/deliveries")
-        resp.set_header("Cache-Control", "no-store")
 
 
 def _place(cursor: str) -> tuple[int, int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 import falcon
 from prometheus_client import CollectorRegistry
@@ -14,8 +13,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from foreman import __version__, clock
+from foreman.api.momentary import answer
 from foreman.api.readiness import CHECK_TIMEOUT_S, Readiness
-from foreman.domain.json_value import compact
 from foreman.store.events import Events
 from foreman.store.jobs import Jobs
 from foreman.store.origins import Origins
@@ -33,7 +32,7 @@ class HealthResource:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Say that the process lives."""
         degraded = any(self.readiness.look(HEALTH_PATIENCE_S).values())
-        _answer(resp, {"status": "ok", "degraded": degraded})
+        answer(resp, {"status": "ok", "degraded": degraded})
 
     on_head = on_get
 
@@ -52,7 +51,7 @@ class ReadyResource:
         found = self.readiness.look(CHECK_TIMEOUT_S)
         checks = {name: {"status": "failed" if wrong else "ok", "detail": wrong} for name, wrong in found.items()}
         ready = not any(found.values())
-        _answer(resp, {"status": "ready" if ready else "unready", "checks": checks})
+        answer(resp, {"status": "ready" if ready else "unready", "checks": checks})
         resp.status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
 
     on_head = on_get
@@ -104,9 +103,3 @@ class _Counted(Collector):
         build = GaugeMetricFamily("foreman_build_info", "Always 1; the label says what runs.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
-
-
-def _answer(resp: falcon.Response, body: dict[str, Any]) -> None:
-    resp.data = compact(body)
-    resp.content_type = falcon.MEDIA_JSON
-    resp.set_header("Cache-Control", "no-store")

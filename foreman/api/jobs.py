@@ -12,6 +12,7 @@ from foreman.api.body import read_json
 from foreman.api.cursor import cursor_of
 from foreman.api.gate import admitted, caller_of
 from foreman.api.headers import etag_matches, idempotency_key, preferred_wait_s
+from foreman.api.momentary import answer
 from foreman.api.query import filter_of, job_id_of, wait_s_of
 from foreman.api.representation import accepted, location, summary
 from foreman.api.view import JobView
@@ -19,7 +20,6 @@ from foreman.api.waiting import WaitingRoom
 from foreman.domain import submission
 from foreman.domain.address import Policy
 from foreman.domain.job import Job, Limits
-from foreman.domain.json_value import compact
 from foreman.domain.lifecycle import TERMINAL
 from foreman.errors import JobError, StoreUnavailable
 from foreman.services.prune import Pruner
@@ -69,10 +69,7 @@ class JobsResource:
         found = self.jobs.page(replace(wanted, limit=wanted.limit + 1))
         page = found[: wanted.limit]
         more = len(found) > len(page)
-        body = {"jobs": [summary(job) for job in page], "next_cursor": cursor_of(page[-1].id) if more else None}
-        resp.data = compact(body)
-        resp.content_type = falcon.MEDIA_JSON
-        resp.set_header("Cache-Control", "no-store")
+        answer(resp, {"jobs": [summary(job) for job in page], "next_cursor": cursor_of(page[-1].id) if more else None})
 
     on_head = on_get
 

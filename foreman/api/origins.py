@@ -8,8 +8,8 @@ from typing import Any
 import falcon
 
 from foreman import clock
-from foreman.domain.json_value import compact
-from foreman.domain.moment import rfc3339
+from foreman.api.momentary import answer
+from foreman.domain.moment import rfc3339_or_none
 from foreman.store.origins import Origins, OriginStatus
 
 #: Origins in one answer: those of note come first, and an operator does not read more.
@@ -25,9 +25,7 @@ class OriginsResource:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """List them: circuits that are not closed first, then those for which the most events are pending."""
         shown = [_shown(each) for each in self.origins.of_note(clock.now(), MOST)]
-        resp.data = compact({"origins": shown})
-        resp.content_type = falcon.MEDIA_JSON
-        resp.set_header("Cache-Control", "no-store")
+        answer(resp, {"origins": shown})
 
     on_head = on_get
 
@@ -39,7 +37,7 @@ def _shown(status: OriginStatus) -> dict[str, Any]:
         "failures": status.failures,
         "in_flight": status.in_flight,
         "pending": status.pending,
-        "next_probe_at": None if status.next_probe_at is None else rfc3339(status.next_probe_at),
+        "next_probe_at": rfc3339_or_none(status.next_probe_at),
         "last_status": status.last_status,
         "last_error": status.last_error,
     }

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from foreman.domain.job import Artifact, Job, Moment
+from foreman.domain.job import Artifact, Job
 from foreman.domain.json_value import compact
-from foreman.domain.moment import rfc3339
+from foreman.domain.moment import rfc3339, rfc3339_or_none
 from foreman.store.events import EventStatus
 from foreman.store.line import Outlook
 
@@ -81,7 +81,7 @@ def _identity(job: Job) -> dict[str, Any]:
         "metadata": job.metadata,
         "attempt": job.attempt,
         "created_at": rfc3339(job.created_at),
-        "expires_at": _moment(job.expires_at),
+        "expires_at": rfc3339_or_none(job.expires_at),
         "timestamps": {state: rfc3339(at) for state, at in job.reached},
     }
 
@@ -97,7 +97,7 @@ def _artifact(artifact: Artifact, job: Job, public_url: str) -> dict[str, Any]:
         "size_b": artifact.size_b,
         "sha256": artifact.sha256,
         "url": f"{public_url}{location(job.id)}/artifacts/{artifact.name}",
-        "expires_at": _moment(job.expires_at),
+        "expires_at": rfc3339_or_none(job.expires_at),
     }
 
 
@@ -109,10 +109,6 @@ def _event(event: EventStatus) -> dict[str, Any]:
         "attempts": event.attempts,
         "last_status": event.last_status,
         "last_error": event.last_error,
-        "next_attempt_at": _moment(event.next_attempt_at),
-        "delivered_at": _moment(event.delivered_at),
+        "next_attempt_at": rfc3339_or_none(event.next_attempt_at),
+        "delivered_at": rfc3339_or_none(event.delivered_at),
     }
-
-
-def _moment(moment: Moment | None) -> str | None:
-    return None if moment is None else rfc3339(moment)

@@ -9,9 +9,9 @@ from typing import Any
 import falcon
 
 from foreman import clock
+from foreman.api.momentary import answer
 from foreman.domain.job import Moment
-from foreman.domain.json_value import compact
-from foreman.domain.moment import rfc3339
+from foreman.domain.moment import rfc3339, rfc3339_or_none
 from foreman.domain.upstream import Standing
 from foreman.store.upstreams import Upstreams
 
@@ -27,9 +27,9 @@ class UpstreamsResource:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Tell of each, in the order of the settings."""
         now = clock.now()
-        resp.data = compact({"upstreams": [self._shown(each, now) for each in self.upstreams.standings()]})
-        resp.content_type = falcon.MEDIA_JSON
-        resp.set_header("Cache-Control", "no-store")
+        answer(resp, {"upstreams": [self._shown(each, now) for each in self.upstreams.standings()]})
+
+    on_head = on_get
 
     def _shown(self, standing: Standing, now: Moment) -> dict[str, Any]:
         problem = standing.problem(now)
@@ -45,6 +45,6 @@ class UpstreamsResource:
             "models_loaded": list(standing.survey.loaded),
             "failures": standing.failures,
             "held_until": rfc3339(standing.held_until) if standing.held_until > now else None,
-            "checked_at": None if standing.checked_at is None else rfc3339(standing.checked_at),
+            "checked_at": rfc3339_or_none(standing.checked_at),
             "error": None if problem is None else problem.as_json(),
         }

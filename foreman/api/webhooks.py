@@ -11,14 +11,14 @@ import falcon
 
 from foreman.api.body import read_json
 from foreman.api.cursor import cursor_of, place_of
+from foreman.api.momentary import answer
 from foreman.api.places import Places
 from foreman.api.problems import BAD_PARAMETER, HTTPProblem
 from foreman.api.query import DEFAULT_LIMIT, ULID, job_id_of, limit_of, parameters_of
 from foreman.domain.address import Policy
 from foreman.domain.delivery import is_success
 from foreman.domain.event import event_id
-from foreman.domain.json_value import compact
-from foreman.domain.moment import rfc3339
+from foreman.domain.moment import rfc3339, rfc3339_or_none
 from foreman.domain.webhook_order import read_ping, read_recovery
 from foreman.errors import JobNotFound
 from foreman.services.ping import Pinger
@@ -44,7 +44,7 @@ class WebhookEventsResource:
         found = self.deliveries.events(replace(wanted, limit=wanted.limit + 1))
         page = found[: wanted.limit]
         cursor = cursor_of(page[-1].job_id, page[-1].sequence) if len(found) > len(page) else None
-        _answer(resp, {"events": [_shown(each) for each in page], "next_cursor": cursor})
+        answer(resp, {"events": [_shown(each) for each in page], "next_cursor": cursor})
 
     on_head = on_get
 
@@ -59,7 +59,7 @@ class RecoverResource:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send again what died since a moment, and say how many events that is."""
         wanted = read_recovery(read_json(req, self.max_body_b))
-        _answer(resp, {"recovered": self.redeliverer.recover(wanted)})
+        answer(resp, {"recovered": self.redeliverer.recover(wanted)})
         resp.status = HTTPStatus.ACCEPTED
 
 
@@ -78,7 +78,7 @@ class PingResource:
         url = read_ping(read_json(req, self.max_body_b), self.policy)
         with self.pings.take(), self.places.take():
             attempt = self.pinger.ping(url)
-        _answer(
+        answer(
             resp,
             {
                 "outcome": "delivered" if is_success(attempt.status) else "failed",
@@ -125,13 +125,7 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "last_status": entry.last_status,
         "last_error": entry.last_error,
         "created_at": rfc3339(entry.created_at),
-        "next_attempt_at": None if entry.next_attempt_at is None else rfc3339(entry.next_attempt_at),
-        "delivered_at": None if entry.delivered_at is None else rfc3339(entry.delivered_at),
+        "next_attempt_at": rfc3339_or_none(entry.next_attempt_at),
+        "delivered_at": rfc3339_or_none(entry.delivered_at),
         "origin": entry.origin,
     }
-
-
-def _answer(resp: falcon.Response, body: dict[str, Any]) -> None:
-    resp.data = compact(body)
-    resp.content_type = falcon.MEDIA_JSON
-    resp.set_header("Cache-Control", "no-store")

@@ -11,7 +11,7 @@ import click
 
 from foreman.domain.api_key import Allowance, ApiKey
 from foreman.domain.job import Priority
-from foreman.domain.moment import rfc3339
+from foreman.domain.moment import rfc3339, rfc3339_or_none
 from foreman.errors import StoreUnavailable
 
 #: Characters of a key's name: enough to say whose it is, and a line of the list.
@@ -119,7 +119,7 @@ def _described(key: ApiKey) -> dict[str, Any]:
         "max_priority": None if allowance.max_priority is None else allowance.max_priority.label,
         "per_minute": allowance.per_minute,
         "created_at": rfc3339(key.created_at),
-        "revoked_at": None if key.revoked_at is None else rfc3339(key.revoked_at),
+        "revoked_at": rfc3339_or_none(key.revoked_at),
     }
 
 

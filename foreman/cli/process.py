@@ -30,9 +30,6 @@ QUEUES: dict[str, frozenset[str]] = {
     "clock": frozenset({messages.SWEEP.queue, messages.PRUNE.queue, messages.PROBE.queue}),
 }
 
-#: Every process there is.
-NAMES = ("web", *QUEUES)
-
 #: Threads of the clock process: a sweep must go on while a prune waits for a slow artifact store.
 CLOCK_THREADS = 4
 

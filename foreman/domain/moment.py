@@ -22,6 +22,11 @@ def rfc3339(moment: Moment) -> str:
     return text.replace("+00:00", "Z")
 
 
+def rfc3339_or_none(moment: Moment | None) -> str | None:
+    """As ``rfc3339``; ``None`` for a moment that has not come."""
+    return None if moment is None else rfc3339(moment)
+
+
 def parse_rfc3339(text: str) -> Moment | None:
     """The moment an RFC 3339 ``date-time`` names, finer fractions cut off; ``None`` if it is not one.
 

@@ -1,16 +1,19 @@
 """Who is told that a job has moved: its webhook's senders by a message, those who watch it by the live stream.
 
-Both are hints. The event is committed with the move, and the sweep finds it if the message is lost.
+Both are hints: the event is committed with the move, and the sweep finds it if the message is lost. Failures are logged.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from foreman import logs
 from foreman.domain.job import Job
 from foreman.queue import messages
 from foreman.queue.live import Publisher
 from foreman.queue.messages import Messenger
+
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Announcer:
             return
         state, at = job.reached[-1]
         sequence = len(job.reached)
+        if job.failure is not None:
+            log.info("job failed", job_id=job.id, code=str(job.failure.code), attempt=job.attempt)
         self.live.state(job.id, state, at=at, sequence=sequence, attempt=job.attempt, failure=job.failure)
         if job.webhook is not None:
             self.messenger.send(messages.deliver(job.id))

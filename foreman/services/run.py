@@ -240,10 +240,7 @@ class Runner:
         # A model's JSON may hold half of a surrogate pair, which UTF-8 cannot.
         said = text.encode("utf-8", "replace")
         partial = _artifact(claim.job.id, "partial", "text/plain; charset=utf-8", said) if said else None
-        job = self.claims.fail(claim, failure, clock.now(), partial)
-        code = job.failure.code if job is not None and job.failure is not None else failure.code
-        log.info("job failed", job_id=claim.job.id, code=str(code), attempt=claim.job.attempt)
-        self.announcer.announce(job)
+        self.announcer.announce(self.claims.fail(claim, failure, clock.now(), partial))
 
     def _delay_s(self, n: int) -> float:
         policy = self.policy
@@ -252,7 +249,6 @@ class Runner:
     def _fail_unplaceable(self) -> None:
         """End what no permit can run, at once and not at the next sweep: somebody may be waiting for it."""
         for job in self.claims.unplaceable(clock.now()):
-            log.info("job failed", job_id=job.id, code="model_not_found", attempt=job.attempt)
             self.announcer.announce(job)
 
     def _look_once_more(self) -> None:

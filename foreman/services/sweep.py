@@ -111,12 +111,10 @@ class Sweeper:
         for _ in range(LATE_ROUNDS):
             late = self.endings.start_deadlines(clock.now())
             for job in late:
-                log.info("job failed", job_id=job.id, code="start_deadline", attempt=job.attempt)
                 self.announcer.announce(job)
             if not late:
                 return
 
     def _unplaceable(self) -> None:
         for job in self.claims.unplaceable(clock.now()):
-            log.info("job failed", job_id=job.id, code="model_not_found", attempt=job.attempt)
             self.announcer.announce(job)

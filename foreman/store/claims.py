@@ -24,7 +24,7 @@ from foreman.store.models import JobRow, PayloadRow, UpstreamRow
 from foreman.store.outbox import Outbox
 from foreman.store.prepared import Statement
 from foreman.store.rows import error_columns, job_from_row, to_text
-from foreman.store.upstreams import Upstreams, lock, release, used
+from foreman.store.upstreams import Upstreams, lock, release
 
 #: Leases looked at by one call of ``expire``: a whole fleet's worth, and still a short transaction.
 EXPIRY_BATCH = 200
@@ -62,11 +62,6 @@ class Claims:
                 if claim is not None:
                     return claim
             return NoClaim()
-
-    def used(self) -> dict[str, int]:
-        """Slots in use by upstream; those with none are left out."""
-        with read():
-            return used()
 
     def _take(self, choice: Choice, failures: int, now: Moment) -> Claim | None:
         """Lease the chosen job; None if it was ended since it was looked at, which only happens on PostgreSQL."""

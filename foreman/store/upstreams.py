@@ -70,11 +70,6 @@ def lock(slots: Sequence[Slots]) -> list[Standing]:
     return _standings(slots, rows)
 
 
-def used() -> dict[str, int]:
-    """Slots in use by upstream; those with none are left out."""
-    return {str(row.upstream): int(row.used) for row in _USED.rows()}
-
-
 def release(name: str) -> None:
     """End an upstream's hold, within the caller's transaction."""
     UpstreamRow.update(failures=0, held_until=0, held_for=None).where(UpstreamRow.name == name).execute()
@@ -113,7 +108,7 @@ _USED = Statement(
 
 
 def _standings(slots: Sequence[Slots], rows: Mapping[str, UpstreamRow]) -> list[Standing]:
-    in_use = used()
+    in_use = {str(row.upstream): int(row.used) for row in _USED.rows()}
     return [
         _standing(each, rows[each.upstream], in_use.get(each.upstream, 0)) if each.upstream in rows else Standing(each)
         for each in slots

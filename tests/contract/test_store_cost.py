@@ -18,6 +18,7 @@ from foreman.store import database, heads
 from foreman.store.endings import Endings
 from foreman.store.jobs import Filter
 from foreman.store.line import Outlook
+from foreman.store.upstreams import Upstreams
 from tests.contract.conftest import ENGINES
 from tests.plans import analyze, cost, plans, scans, sorts
 from tests.postgres import PostgresServer
@@ -173,7 +174,7 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
     ),
     "fronts that no upstream can run": lambda _: heads.candidates([Server("a", ("other",), None, 0)], NOW),
     "models that jobs wait for": lambda _: heads.waiting_models(),
-    "slots in use": lambda stores: stores.claims.used(),
+    "slots in use": lambda stores: Upstreams(stores.claims.upstreams).standings(),
     "expire, when none is": lambda stores: stores.claims.expire(NOW, max_losses=3),
     "expire": lambda stores: stores.claims.expire(NOW + 2 * LEASE_MS, max_losses=3),
     "start deadlines": lambda stores: Endings(stores.outbox).start_deadlines(NOW),

@@ -27,6 +27,7 @@ from foreman.store.endings import Endings
 from foreman.store.events import Sending
 from foreman.store.jobs import Filter
 from foreman.store.models import EventRow
+from foreman.store.upstreams import Upstreams
 from tests.store_model import Model, ModelJob
 from tests.stores import (
     BOOM,
@@ -387,7 +388,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def slots_are_never_exceeded(self) -> None:
         """Leases in the database, counted by upstream."""
-        assert sum(self.stores.claims.used().values()) <= self.model.slots
+        assert sum(each.used for each in Upstreams(self.stores.claims.upstreams).standings()) <= self.model.slots
 
     @invariant()
     def no_event_is_tried_before_the_one_in_front_of_it(self) -> None:

@@ -37,7 +37,7 @@ def test_jobs_spread_over_all_upstreams_up_to_their_slots(stores: Stores) -> Non
         stores.submit(quiet())
     got = [each for each in together(8, lambda _: over.claim(T0)) if isinstance(each, Claim)]
     assert sorted(each.upstream for each in got) == ["one", "two", "two"]
-    assert over.used() == {"one": 1, "two": 2}
+    assert {each.name: each.used for each in Upstreams((ONE, TWO)).standings()} == {"one": 1, "two": 2}
     freed = next(each for each in got if each.upstream == "one")
     over.fail(freed, BOOM, T0)
     assert taken(over).upstream == "one"
