@@ -1,6 +1,7 @@
 """Who is told that a job has moved: its webhook's senders by a message, those who watch it by the live stream.
 
-Both are hints: the event is committed with the move, and the sweep finds it if the message is lost. Failures are logged.
+Both are hints: the event is committed with the move, and the sweep finds it if the message is lost. The log is told of
+failures only.
 """
 
 from __future__ import annotations
