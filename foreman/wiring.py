@@ -44,6 +44,7 @@ from foreman.services.run import RetryPolicy, Runner
 from foreman.services.senders import Senders
 from foreman.services.submit import Submitter
 from foreman.services.sweep import Sweeper
+from foreman.services.timepiece import Timepiece
 from foreman.services.watch import Watcher
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
@@ -106,6 +107,7 @@ class Services:
     redeliverer: Redeliverer
     pinger: Pinger
     prober: Prober
+    timepiece: Timepiece
 
 
 @cache
@@ -262,6 +264,7 @@ def services() -> Services:
         Redeliverer(Redelivery(), messenger()),
         _pinger(),
         Prober(stores().upstreams, upstreams(), stores().claims, announcer()),
+        Timepiece(Setback()),
     )
 
 
@@ -367,7 +370,6 @@ def _sweeper() -> Sweeper:
         parts.artifacts,
         parts.events,
         parts.endings,
-        Setback(),
         parts.origins,
         announcer(),
         conf.jobs.max_worker_losses,

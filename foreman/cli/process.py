@@ -74,6 +74,8 @@ def worker(name: str) -> None:
     if name == "jobs" and len(wiring.endpoints()) > 1:
         # Or the first jobs might go where their model is not, before the clock process has had anybody look.
         wiring.services().prober.probe()
+    watch = wiring.services().timepiece.watch
+    threading.Thread(target=watch, args=(wiring.stopping,), name="timepiece", daemon=True).start()
     settings = wiring.settings().workers
     threads = CLOCK_THREADS if name == "clock" else getattr(settings, f"{name}_threads")
     # A run is cut at the end of its grace, and what came of it is yet to be recorded.

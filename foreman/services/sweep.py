@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from foreman.store.endings import Endings
     from foreman.store.events import Events
     from foreman.store.origins import Origins
-    from foreman.store.setback import Setback
 
 log = logs.get_logger(__name__)
 
@@ -46,7 +45,6 @@ class Sweeper:
     artifacts: Artifacts
     events: Events
     endings: Endings
-    setback: Setback
     origins: Origins
     announcer: Announcer
     max_worker_losses: int
@@ -57,7 +55,6 @@ class Sweeper:
 
     def sweep(self) -> int:
         """End what is overdue, take back lost claims and repeat what was not picked up; returns how many messages."""
-        self._set_back()
         self._lost_workers()
         self._late_starts()
         self._unplaceable()
@@ -74,12 +71,6 @@ class Sweeper:
         if found:
             self.announcer.messenger.send_all(found)
         return len(found)
-
-    def _set_back(self) -> None:
-        """Before all else: by the moments as they were, nothing would be due."""
-        by_ms = self.setback.notice(clock.now())
-        if by_ms:
-            log.warning("the clock was set back", by_s=by_ms / 1000)
 
     def _undelivered(self, before: Moment, limit: int) -> Sequence[str]:
         """Half-open circuits first: nothing else brings the try that may close them."""

@@ -278,10 +278,13 @@ class ApiKeyRow(Row):
 
 
 class ClockRow(Row):
-    """One row: the latest moment that a sweep has seen."""
+    """One row: the latest moment that a process has seen, and the last setback."""
 
     id = SmallIntegerField(primary_key=True)
     seen_at = BigIntegerField()
+    #: By the clock after it; both null until there was one.
+    set_back_at = BigIntegerField(null=True)
+    set_back_by_ms = BigIntegerField(null=True)
 
     class Meta:
         """Peewee's options."""

@@ -1,16 +1,16 @@
 """A clock that is set back: what was to happen soon, by the clock as it was, must not wait until it has caught up.
 
 A moment in a row is a promise of a wait. When the clock goes back by an hour, each promise would be kept an hour late:
-due events and ready jobs would lie there, and a dead worker's lease would last. So the sweep keeps the latest moment it
-has seen, and moves what lies ahead back by as much as the clock.
+due events and ready jobs would lie there, and a dead worker's lease would last. So the latest moment that was seen is
+kept, and when the clock lies behind it, what lies ahead is moved back by as much.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from foreman.store.database import locked, write
+from foreman.store.database import locked, read, write
 from foreman.store.models import ArtifactRow, ClockRow, EventRow, JobRow, OriginRow, UpstreamRow
 
 if TYPE_CHECKING:
@@ -19,11 +19,27 @@ if TYPE_CHECKING:
 #: Milliseconds. Less is no setback: it costs no more than itself, and clocks of several machines may be so far apart.
 TOLERANCE_MS = 10_000
 
-#: Milliseconds between two writes of the latest moment: an idle foreman need not commit with every sweep.
+#: Milliseconds between two writes of the latest moment: an idle foreman need not commit with every look.
 STRIDE_MS = 5_000
+
+#: Milliseconds between reading the clock and committing what came of it, at most: twice what a connection to the
+#: database, a lock and a server that is silent may take together. What is committed that late after a setback is moved.
+IN_FLIGHT_MS = 60_000
 
 #: The one row there is.
 _ID = 1
+
+#: Every moment that somebody waits for. An artifact's is since when its completion has waited to be stored.
+_WAITS = (
+    JobRow.ready_at,
+    JobRow.start_by,
+    EventRow.next_attempt_at,
+    ArtifactRow.created_at,
+    UpstreamRow.held_until,
+    OriginRow.opened_at,
+    OriginRow.open_until,
+)
+_LEASES = (JobRow.lease_until, EventRow.lease_until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +49,12 @@ class Setback:
     def notice(self, now: Moment) -> int:
         """Keep ``now``; if it lies before what was kept, move what lies ahead. Returns milliseconds, 0 for no setback.
 
-        Leases are moved only if they lie further ahead than half of it: those written since the clock was set are
-        right, and their holders are at work.
+        For a minute after a setback this also moves what is committed by those who read the clock before it.
         """
+        with read():
+            row = _row()
+        if row is not None and not _is_news(row, now):
+            return 0
         with write():
             row = locked(ClockRow.select()).first()
             if row is None:
@@ -44,23 +63,42 @@ class Setback:
             by_ms: int = row.seen_at - now
             if by_ms > TOLERANCE_MS:
                 _move_back(now, by_ms)
-            elif by_ms > -STRIDE_MS:
-                return 0
-            ClockRow.update(seen_at=now).where(ClockRow.id == _ID).execute()
-            return max(0, by_ms)
+                _keep(seen_at=now, set_back_at=now, set_back_by_ms=by_ms)
+                return by_ms
+            if _in_flight(row, now):
+                _move_stragglers(row.set_back_at, row.set_back_by_ms)
+            if by_ms <= -STRIDE_MS:
+                _keep(seen_at=now)
+            return 0
+
+
+def _row() -> Any:  # noqa: ANN401  (peewee's rows are untyped)
+    return ClockRow.select().first()
+
+
+def _is_news(row: Any, now: Moment) -> bool:  # noqa: ANN401  (as above)
+    return not -STRIDE_MS < row.seen_at - now <= TOLERANCE_MS or _in_flight(row, now)
+
+
+def _in_flight(row: Any, now: Moment) -> bool:  # noqa: ANN401  (as above)
+    """Whether somebody may still commit by the clock as it was, and by enough that it matters."""
+    if row.set_back_at is None or row.set_back_by_ms <= 2 * IN_FLIGHT_MS:
+        return False
+    return bool(row.set_back_at <= now < row.set_back_at + IN_FLIGHT_MS)
+
+
+def _keep(**columns: Moment) -> None:
+    ClockRow.update(columns).where(ClockRow.id == _ID).execute()
 
 
 def _move_back(now: Moment, by_ms: int) -> None:
-    # An artifact's is since when its completion has waited to be stored.
-    waits = (
-        JobRow.ready_at,
-        JobRow.start_by,
-        EventRow.next_attempt_at,
-        ArtifactRow.created_at,
-        UpstreamRow.held_until,
-        OriginRow.opened_at,
-        OriginRow.open_until,
-    )
-    leases = (JobRow.lease_until, EventRow.lease_until)
-    for column, after in (*((each, now) for each in waits), *((each, now + by_ms // 2) for each in leases)):
+    """All that lies ahead; of the leases those further ahead than half of it: the rest were written since."""
+    for column, after in (*((each, now) for each in _WAITS), *((each, now + by_ms // 2) for each in _LEASES)):
         column.model.update({column: column - by_ms}).where(column > after).execute()
+
+
+def _move_stragglers(at: Moment, by_ms: int) -> None:
+    """What is due about when it was set back, by the clock as it was: so far ahead, by chance, lies hardly a wait."""
+    first, last = at + by_ms - IN_FLIGHT_MS, at + by_ms + IN_FLIGHT_MS
+    for column in (*_WAITS, *_LEASES):
+        column.model.update({column: column - by_ms}).where(column.between(first, last)).execute()

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from foreman.domain.delivery import RetryIn
-from foreman.store.setback import TOLERANCE_MS, Setback
-from tests.stores import BUSY, LATE, LEASE_MS, ORIGIN, SENDING_MS, T0, Stores, completion
+from foreman.store.setback import IN_FLIGHT_MS, STRIDE_MS, TOLERANCE_MS, Setback
+from tests.stores import BUSY, LATE, LEASE_MS, ORIGIN, SENDING_MS, T0, Engine, Stores, completion
 
 HOUR_MS = 3_600_000
 
@@ -104,3 +104,52 @@ def test_an_hour_ahead_is_no_setback(stores: Stores, setback: Setback) -> None:
     """The clock goes on from there, and back from there is one."""
     assert setback.notice(T0 + HOUR_MS) == 0
     assert setback.notice(T0) == HOUR_MS
+
+
+def test_what_was_being_written_when_the_clock_was_set_back_is_due_as_well(stores: Stores, setback: Setback) -> None:
+    """Its writer had read the clock before, and committed after all else was moved."""
+    assert setback.notice(BACK) == HOUR_MS
+    job_id = stores.submit(at=T0 + 500).id
+    assert stores.refuses_to_claim(BACK + 1000)
+    assert setback.notice(BACK + 1000) == 0
+    assert stores.claim(BACK + 1000).job.id == job_id
+    assert stores.events.claim(job_id, BACK + 1000) is not None
+
+
+def test_the_lease_of_one_who_read_the_clock_before_ends_as_well(stores: Stores, setback: Setback) -> None:
+    """It claimed by the clock as it was, and died."""
+    stores.submit(at=BACK)
+    assert setback.notice(BACK) == HOUR_MS
+    stores.claim(T0)
+    setback.notice(BACK + 1000)
+    assert stores.claims.expire(BACK + LEASE_MS + 1, max_losses=10)
+
+
+def test_a_wait_decided_on_since_is_left_alone(stores: Stores, setback: Setback) -> None:
+    """A retry in ten minutes, an hour and a half: neither is what was being written."""
+    setback.notice(BACK)
+    for delay_s in (600.0, 5400.0):
+        job_id = stores.submit(at=BACK).id
+        sending = stores.events.claim(job_id, BACK)
+        assert sending is not None
+        stores.events.record(sending, BUSY, RetryIn(delay_s), BACK)
+        setback.notice(BACK + 1000)
+        due_at = BACK + round(delay_s * 1000)
+        assert stores.events.claim(job_id, due_at - 1) is None
+        assert stores.events.claim(job_id, due_at) is not None
+
+
+def test_a_minute_later_nobody_writes_by_the_old_clock(stores: Stores, setback: Setback) -> None:
+    """What then lies an hour ahead is a wait."""
+    setback.notice(BACK)
+    stores.submit(at=T0)
+    assert setback.notice(BACK + IN_FLIGHT_MS) == 0
+    assert stores.refuses_to_claim(T0 - 1)
+
+
+def test_a_look_at_a_clock_that_goes_on_writes_nothing(engine: Engine, setback: Setback) -> None:
+    """Until it has gone on by a stride: an idle foreman commits seldom."""
+    assert setback.notice(T0 + STRIDE_MS - 1) == 0
+    assert engine.rows("SELECT seen_at FROM clock") == [(T0,)]
+    assert setback.notice(T0 + STRIDE_MS) == 0
+    assert engine.rows("SELECT seen_at FROM clock") == [(T0 + STRIDE_MS,)]
