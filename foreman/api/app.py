@@ -12,6 +12,7 @@ import falcon
 from foreman.api import problems
 from foreman.api.access import AccessLog
 from foreman.api.artifacts import ArtifactResource
+from foreman.api.assets import PREFIX, Assets, read_assets
 from foreman.api.cancel import CancelResource
 from foreman.api.chat import ChatResource, Reader
 from foreman.api.conversation import Desk
@@ -119,6 +120,7 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
     app.add_route("/metrics", MetricsResource(parts.jobs, parts.events, parts.origins))
+    app.add_route(PREFIX + "{name:path}", Assets(read_assets()))
     _add_long_routes(app, parts)
     return app
 

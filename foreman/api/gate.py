@@ -1,7 +1,8 @@
 """Who may ask what: one look at the API key before every request, and at whose job it is before every one of a job.
 
-Every route needs a key, except those in ``OPEN``. The routes in ``SHARED`` and those of one job are for every key, each
-with its own jobs; all others, and those that are yet to be written, are for admin keys.
+Every route needs a key, except those in ``OPEN`` and the files that pages are made of. The routes in ``SHARED`` and
+those of one job are for every key, each with its own jobs; all others, and those that are yet to be written, are for
+admin keys.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import falcon
 
-from foreman.api import passthrough
+from foreman.api import assets, passthrough
 from foreman.api.problems import NO_KEY, NOT_ADMIN, HTTPProblem
 from foreman.api.query import job_id_of
 from foreman.domain.api_key import ANYBODY, Caller, within
@@ -55,7 +56,7 @@ class Gate:
         """
         if self._authenticator is None:
             req.context.caller = ANYBODY
-        elif req.path not in OPEN:
+        elif not is_open(req.path):
             req.context.caller = self._authenticated(self._authenticator, req)
 
     def process_resource(
@@ -67,7 +68,7 @@ class Gate:
             JobNotFound: it is another's, which looks like one that never was.
             HTTPProblem: 403.
         """
-        if req.path in OPEN or caller_of(req).sees_all:
+        if is_open(req.path) or caller_of(req).sees_all:
             return
         if JOB in params:
             job_id = job_id_of(params[JOB])
@@ -85,6 +86,11 @@ class Gate:
         # RFC 6750 section 3: who sent nothing is told no error.
         challenge = "Bearer" if authorization is None else 'Bearer error="invalid_token"'
         raise HTTPProblem(NO_KEY, headers={"WWW-Authenticate": challenge})
+
+
+def is_open(path: str) -> bool:
+    """Whether ``path`` may be asked for without a key."""
+    return path in OPEN or path.startswith(assets.PREFIX)
 
 
 def caller_of(req: falcon.Request) -> Caller:

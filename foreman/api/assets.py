@@ -1,0 +1,97 @@
+"""``/assets/…``: the files that pages are made of, as they are shipped in the package, and nothing that is not there.
+
+A page links to ``Assets.url(name)``, which changes with the file and so may be kept for good. The same path without its
+``?v=`` may be kept as well, and has to be asked about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+
+import falcon
+
+from foreman.api.headers import etag_matches
+from foreman.api.problems import NO_ROUTE, HTTPProblem
+
+#: Where the package has them; what lies below is served, so nothing else may.
+DIRECTORY = Path(__file__).parents[1] / "web" / "assets"
+
+#: What paths of assets begin with. They tell nothing of an installation, so they need no key.
+PREFIX = "/assets/"
+
+#: What a file is, by how its name ends. A file of another kind is not shipped: browsers are told not to guess.
+MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+}
+
+#: Hexadecimal digits of a file's SHA-256 in its URL: 64 bits, and nobody tries to make two files alike.
+DIGEST_CHARS = 16
+
+#: A year, the most that RFC 9111 wants anybody to believe.
+_FOR_GOOD = "public, max-age=31536000, immutable"
+_ASK_FIRST = "public, no-cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file."""
+
+    media_type: str
+    body: bytes = field(repr=False)
+    digest: str
+
+
+def read_assets(directory: Path = DIRECTORY) -> dict[str, Asset]:
+    """Every file below ``directory``, by its path from there: ``docs/swagger-ui.css``.
+
+    Raises:
+        KeyError: a file is of a kind that is not in ``MEDIA_TYPES``.
+    """
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): _read(path) for path in files}
+
+
+def _read(path: Path) -> Asset:
+    body = path.read_bytes()
+    return Asset(MEDIA_TYPES[path.suffix], body, hashlib.sha256(body).hexdigest()[:DIGEST_CHARS])
+
+
+class Assets:
+    """``GET`` and ``HEAD`` of one file; all are in memory, so no path that is asked for ever reaches the disk."""
+
+    def __init__(self, files: Mapping[str, Asset]) -> None:
+        self._files = files
+
+    def url(self, name: str) -> str:
+        """Where a page finds the file of this name: another URL for other bytes.
+
+        Raises:
+            KeyError: there is no such file.
+        """
+        return f"{PREFIX}{name}?v={self._files[name].digest}"
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        """Send the file; 304 if the client has it."""
+        asset = self._files.get(name)
+        if asset is None:
+            raise HTTPProblem(NO_ROUTE)
+        etag = f'"{asset.digest}"'
+        resp.set_header("ETag", etag)
+        resp.set_header("Cache-Control", _FOR_GOOD if req.params.get("v") == asset.digest else _ASK_FIRST)
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        if etag_matches(req, etag):
+            resp.status = HTTPStatus.NOT_MODIFIED
+            return
+        resp.content_type = asset.media_type
+        resp.data = asset.body
+
+    on_head = on_get
