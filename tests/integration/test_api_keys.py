@@ -89,7 +89,7 @@ def _is_of_a_job(template: str) -> bool:
 
 
 def test_every_route_wants_a_key(api: Api) -> None:
-    """401 with the challenge, whatever is asked, routes that are not there too; probes and what pages are made of are open."""
+    """401 with the challenge, whatever is asked; only probes and what pages are made of are open."""
     for method, template in [*_routes(api), ("GET", "/nothing"), ("GET", "/"), ("PUT", "/jobs"), ("OPTIONS", "/jobs")]:
         answer = _ask(api, method, _path(template))
         if is_open(template):
