@@ -131,7 +131,7 @@ def _add_long_routes(app: falcon.App[Any, Any], parts: Parts) -> None:
     app.add_route("/jobs/{job_id}/events", EventsResource(parts.jobs, parts.watcher, places, parts.stopping))
     pings = Places(MAX_PINGS, TOO_MANY_PINGS)
     app.add_route("/webhooks/ping", PingResource(parts.pinger, parts.policy, pings, places, parts.max_body_b))
-    desk = Desk(parts.submitter, parts.watcher, parts.canceller, places, parts.stopping)
+    desk = Desk(parts.submitter.in_passing(), parts.watcher, parts.canceller, places, parts.stopping)
     reader = Reader(parts.defaults, parts.policy, parts.max_body_b)
     app.add_route("/api/chat", ChatResource(reader, desk))
     app.add_route("/v1/chat/completions", ChatCompletionsResource(reader, desk))

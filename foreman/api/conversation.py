@@ -82,7 +82,7 @@ class Desk:
         place = self.places.take()
         try:
             job = self.submitter.submit(request, None, caller_of(req)).job
-            return Conversation(self, job, self.watcher.watch(job.id), Client.of(req), place)
+            return Conversation(self, job, self.watcher.watch_new(job), Client.of(req), place)
         except BaseException:
             place.leave()
             raise

@@ -24,14 +24,14 @@ class Announcer:
     messenger: Messenger
     live: Publisher
 
-    def announce(self, job: Job | None) -> None:
-        """``job`` has just reached its state; ``None``, which stands for "nothing moved", is passed over."""
+    def announce(self, job: Job | None, steps: int = 1) -> None:
+        """``job`` has just reached its last ``steps`` states; ``None``, "nothing moved", is passed over."""
         if job is None:
             return
-        state, at = job.reached[-1]
-        sequence = len(job.reached)
         if job.failure is not None:
             log.info("job failed", job_id=job.id, code=str(job.failure.code), attempt=job.attempt)
-        self.live.state(job.id, state, at=at, sequence=sequence, attempt=job.attempt, failure=job.failure)
+        for sequence in range(len(job.reached) - steps + 1, len(job.reached) + 1):
+            state, at = job.reached[sequence - 1]
+            self.live.state(job.id, state, at=at, sequence=sequence, attempt=job.attempt, failure=job.failure)
         if job.webhook is not None:
             self.messenger.send(messages.deliver(job.id))

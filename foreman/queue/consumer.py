@@ -63,6 +63,8 @@ class WakingConsumer(Consumer):
             # before it made a new consumer. Disowned, it is found by `_reclaim`; kept, it would be stranded.
             self._custody.release(self._custody.held() - self._custody.unsent().keys())
         self._fetched: deque[Message[Any]] = deque()
+        #: Whether the last fetch took all there was: what was pushed since has left a token on the wake list.
+        self._emptied = False
         #: When the delayed messages that were handed over fall due, soonest first: a heap of moments.
         self._etas: list[int] = []
         self._heartbeat_due_s = float("-inf")
@@ -130,9 +132,11 @@ class WakingConsumer(Consumer):
         if room <= 0:
             self._custody.wait_for_room(self._prefetch, min(due_in_s, self._idle_s))
             return None
-        self._fetch(room)
-        if self._fetched:
-            return self._hand_over()
+        if not self._emptied:
+            self._fetch(room)
+            if self._fetched:
+                return self._hand_over()
+        self._emptied = False
         if due_in_s > _GRAIN_S:
             self._broker.wait_for_push(self.queue_name, min(due_in_s - _GRAIN_S, self._idle_s))
         else:
@@ -152,7 +156,9 @@ class WakingConsumer(Consumer):
 
     def _fetch(self, room: int) -> None:
         spoilt = False
-        for data in self._broker.do_fetch(self.queue_name, room):
+        found = self._broker.do_fetch(self.queue_name, room)
+        self._emptied = len(found) < room
+        for data in found:
             if data is None:  # acknowledged while its id was still in the list: it came twice
                 continue
             try:

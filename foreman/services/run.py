@@ -163,7 +163,9 @@ class Runner:
 
     def _begin(self, claim: Claim, state: State) -> None:
         """The request is on its way, and the upstream works while this is committed: a commit off every job's path."""
-        self.announcer.announce(_insist(lambda: self.claims.begin(claim, state, clock.now())))
+        moved = _insist(lambda: self.claims.begin(claim, state, clock.now()))
+        if moved:
+            self.announcer.announce(moved[-1], steps=len(moved))
 
     def _record(self, claim: Claim, ran: Ran, held: Held) -> float | None:
         outcome = ran.outcome

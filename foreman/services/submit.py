@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foreman import clock
@@ -21,6 +21,10 @@ class Submitter:
 
     jobs: Jobs
     announcer: Announcer
+
+    def in_passing(self) -> Submitter:
+        """One whose caller is told of nothing before the job works, which is another commit and takes this along."""
+        return replace(self, jobs=replace(self.jobs, durable=False))
 
     def submit(self, request: JobRequest, key: str | None, caller: Caller) -> Submitted:
         """Commit the caller's job (or find the one that ``key`` made), then wake whoever runs and announces it.

@@ -63,6 +63,10 @@ class Watcher:
         job = self.jobs.get(job_id)
         return Watch(job, self.jobs, self.hub.follow(job_id, place), seen, text)
 
+    def watch_new(self, job: Job) -> Watch:
+        """Watch a job that was just submitted, as it was then."""
+        return Watch(job, self.jobs, self.hub.follow(job.id), seen=0, text="")
+
     def completion(self, job_id: str) -> bytes | None:
         """The native response object of a job that is done; ``None`` if it is gone, or cannot be read now."""
         try:

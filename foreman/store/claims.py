@@ -54,7 +54,8 @@ class Claims:
         """
         if not self.ready(now, 1):
             return NoClaim()
-        with write():
+        # With the power goes the worker too, and who was told of the claim: undone, the job waits as it did before.
+        with write(durable=False):
             standings = {each.name: each for each in lock(self.upstreams)}
             all_servers = servers(standings.values(), now)
             while choice := choose(all_servers, heads.candidates(all_servers, now), self.policy, now):
@@ -99,8 +100,8 @@ class Claims:
             code = _CANCEL_CODE.scalar(job_id=claim.job.id)
         return None if code is None else Cause(code)
 
-    def begin(self, claim: Claim, state: State, at: Moment) -> Job | None:
-        """The run has come to ``state``; returns the job if that is new, None if an earlier run came as far.
+    def begin(self, claim: Claim, state: State, at: Moment) -> Sequence[Job]:
+        """The run has come to ``state``; returns the job as it was after each move, none if an earlier run came as far.
 
         Raises:
             StaleLease: the claim is void.
@@ -110,11 +111,12 @@ class Claims:
             if reached is None:
                 raise StaleLease(claim.job.id)
             if State(reached).rank >= state.rank:
-                return None
-            if state is State.WORKING and reached == State.QUEUED:
-                # There was nothing to load, so nothing was sent that could have begun it; it is announced all the same.
-                self.outbox.move(claim.job.id, State.LOADING, at, token=claim.token)
-            return self.outbox.move(claim.job.id, state, at, token=claim.token)
+                return []
+            # Where there was nothing to load, nothing was sent that could have begun it; it is announced all the same.
+            skips = state is State.WORKING and reached == State.QUEUED
+            steps = (State.LOADING, state) if skips else (state,)
+            moved = [self.outbox.move(claim.job.id, each, at, token=claim.token) for each in steps]
+            return [job for job in moved if job is not None]
 
     def complete(
         self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment, spent: Spent | None = None

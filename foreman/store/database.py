@@ -1,7 +1,8 @@
 """How a transaction begins, waits and fails on SQLite and on PostgreSQL; everything above sees one behaviour.
 
-A connection is taken from a pool for each transaction. SQLite: WAL with ``synchronous=FULL`` (a reply is a promise),
-``BEGIN IMMEDIATE``, and one writer at a time, waiting in line on a side file instead of polling the database.
+A connection is taken from a pool for each transaction. SQLite: WAL with ``synchronous=FULL`` (a reply is a promise;
+``write`` says what is none), ``BEGIN IMMEDIATE``, and one writer at a time, waiting in line on a side file instead of
+polling the database.
 PostgreSQL: rows are locked, and waited for no longer than SQLite's writers wait for their turn.
 """
 
@@ -97,6 +98,15 @@ class SqliteStore(PooledSqliteDatabase):  # type: ignore[misc]  # reason: as abo
         finally:
             self._turn.release()
 
+    @contextmanager
+    def lazily(self) -> Iterator[None]:
+        """Commit to the operating system only: the disk has it with the next full commit, of whatever process."""
+        self.execute_sql("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self.execute_sql("PRAGMA synchronous = FULL")
+
     def _lock_file(self, deadline: float) -> None:
         pause, longest = LOCK_POLL_S
         while True:
@@ -136,6 +146,11 @@ class PostgresStore(PooledPostgresqlDatabase):  # type: ignore[misc]  # reason: 
         """Nothing to hold: rows are locked, not the database."""
         yield
 
+    @contextmanager
+    def lazily(self) -> Iterator[None]:
+        """As durable as ever: the server may crash alone, and workers that live on must not know more than it."""
+        yield
+
 
 Engine = SqliteStore | PostgresStore
 
@@ -167,8 +182,11 @@ def locked(query: Any, *, skip: bool = False) -> Any:  # noqa: ANN401  (peewee's
 
 
 @contextmanager
-def write() -> Iterator[None]:
+def write(*, durable: bool = True) -> Iterator[None]:
     """One write transaction: all of it is committed, or nothing is. Inside another ``write`` it is part of that.
+
+    Not ``durable``: on SQLite a loss of power may undo it, until the next durable commit, whoever makes that, which
+    takes all before it along. For what no other machine has been told of by then.
 
     Raises:
         StoreUnavailable: the database is locked, full or away; nothing was written, unless a server died just between
@@ -179,7 +197,7 @@ def write() -> Iterator[None]:
         yield
         return
     try:
-        with database.writer(), _transaction(database):
+        with database.writer(), _transaction(database, durable=durable):
             yield
     except UNAVAILABLE as error:
         raise StoreUnavailable(str(error)) from error
@@ -204,11 +222,13 @@ def read() -> Iterator[None]:
 
 
 @contextmanager
-def _transaction(database: Any, *kind: str) -> Iterator[None]:  # noqa: ANN401  (peewee's databases are untyped)
+def _transaction(database: Any, *kind: str, durable: bool = True) -> Iterator[None]:  # noqa: ANN401  (peewee is untyped)
     """A transaction on a connection from the pool, which has it back afterwards."""
     database.connect(reuse_if_open=True)
     try:
         with ExitStack() as stack:
+            if not durable:
+                stack.enter_context(database.lazily())
             stack.push(_begin(database, *kind))
             yield
     finally:

@@ -63,6 +63,8 @@ class Jobs:
 
     outbox: Outbox
     max_queue: int
+    #: Whether a submission is on the disk when it returns, as for ``write``: no reply may tell of it before.
+    durable: bool = True
 
     def submit(
         self, request: JobRequest, *, job_id: str, key: str | None, now: Moment, caller: Caller = ANYBODY
@@ -78,7 +80,7 @@ class Jobs:
         if key is not None and caller.owner:
             key = f"{caller.owner}\t{key}"
         try:
-            with write():
+            with write(durable=self.durable):
                 found = self._replay(request, key)
                 return found or self._insert(request, job_id, key, now, caller)
         except IntegrityError:

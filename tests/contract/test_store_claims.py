@@ -142,10 +142,9 @@ def test_a_state_is_entered_once(stores: Stores) -> None:
     """The first run that gets there moves the job and announces it; a later one finds it done."""
     job = stores.submit()
     claim = stores.claim()
-    moved = stores.claims.begin(claim, State.LOADING, T0 + 1)
-    assert moved is not None
+    [moved] = stores.claims.begin(claim, State.LOADING, T0 + 1)
     assert moved.reached == ((State.QUEUED, T0), (State.LOADING, T0 + 1))
-    assert stores.claims.begin(claim, State.LOADING, T0 + 2) is None
+    assert not stores.claims.begin(claim, State.LOADING, T0 + 2)
     assert [state for state, _ in stores.statuses(job.id)] == ["queued", "loading"]
 
 
@@ -158,8 +157,8 @@ def test_a_retry_moves_no_state_back_and_announces_nothing_twice(stores: Stores)
     assert (between.state, between.attempt) == (State.WORKING, 1)
     again = stores.claim(T0 + 10)
     assert (again.job.state, again.job.attempt, again.token) == (State.WORKING, 2, 2)
-    assert stores.claims.begin(again, State.LOADING, T0 + 11) is None
-    assert stores.claims.begin(again, State.WORKING, T0 + 12) is None
+    assert not stores.claims.begin(again, State.LOADING, T0 + 11)
+    assert not stores.claims.begin(again, State.WORKING, T0 + 12)
     assert stores.jobs.get(job_id).reached == between.reached
     assert [state for state, _ in stores.statuses(job_id)] == ["queued", "loading", "working"]
 

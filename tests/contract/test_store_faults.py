@@ -276,3 +276,26 @@ def test_threads_that_end_leave_no_connection_open(sqlite: Engine) -> None:
         thread.start()
         thread.join()
     assert len(sqlite.database._connections) <= 2
+
+
+def test_a_commit_that_promises_nothing_is_not_synced_and_the_next_one_is(sqlite: Engine) -> None:
+    """Whatever became of the first: the connection goes back to the pool as it came."""
+
+    def synchronous() -> int:
+        return int(sqlite.database.execute_sql("PRAGMA synchronous").fetchone()[0])
+
+    normal, full = 1, 2
+    with database.write(durable=False):
+        assert synchronous() == normal
+    with database.write():
+        assert synchronous() == full
+    with pytest.raises(RuntimeError), database.write(durable=False):
+        raise RuntimeError
+    with database.write():
+        assert synchronous() == full
+
+
+def test_postgresql_syncs_what_promises_nothing_as_well(postgres: PostgresServer) -> None:
+    """It may die alone, and whoever lives on must not know of what it has forgotten."""
+    with opened("postgresql", postgres.url()) as engine, database.write(durable=False):
+        assert engine.database.execute_sql("SHOW synchronous_commit").fetchone() == ("on",)

@@ -161,7 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
         moved: list[Any] = []
         if self.held(claim, lambda: moved.append(self.stores.claims.begin(claim, after, self.now))) is None:
             return
-        assert (moved[0] is not None) == news
+        assert bool(moved[0]) == news
         if news:
             job.move(after, self.now)
 
