@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from foreman import __version__, logs
 from foreman import settings as settings_module
+from foreman.bundled import postgres
 from foreman.domain.address import Policy
 from foreman.domain.delivery import Schedule
 from foreman.domain.endpoint import Endpoint
@@ -153,9 +154,10 @@ def announcer() -> Announcer:
 def stores() -> Stores:
     """The stores of this process, on its database."""
     conf = settings()
-    if conf.database_url.startswith("sqlite:"):
+    url = _database_url(conf)
+    if url.startswith("sqlite:"):
         conf.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database.connect(conf.database_url, pool_size=conf.database.pool_size)
+    database.connect(url, pool_size=conf.database.pool_size)
     outbox = Outbox(conf.public_url, conf.artifacts.inline_limit_b)
     slots, schedule = _slots(), _schedule()
     return Stores(
@@ -281,6 +283,13 @@ def ticks() -> tuple[Tick, ...]:
 def configure_logs(process: str) -> None:
     """Make this process log as the settings say, under the name ``process``."""
     logs.configure(settings().log, process=process)
+
+
+def _database_url(conf: Settings) -> str:
+    """That of the settings, or of the PostgreSQL that `foreman up --postgres` set up in the data directory."""
+    if conf.database.url or not postgres.is_in(conf.data_dir):
+        return conf.database_url
+    return postgres.url(conf.data_dir)
 
 
 def _schedule() -> SchedulePolicy:

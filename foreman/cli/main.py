@@ -48,12 +48,13 @@ def main() -> None:
 @main.command()
 @click.option("--data-dir", metavar="DIR", help="Where the state is kept (data.dir).")
 @click.option("--bind", metavar="HOST:PORT", help="Address to listen on (web.bind).")
-def up(data_dir: str | None, bind: str | None) -> None:
+@click.option("--postgres", is_flag=True, help="Keep the jobs in a PostgreSQL of its own, from the first start on.")
+def up(data_dir: str | None, bind: str | None, *, postgres: bool) -> None:
     """Run everything on this machine, until Ctrl-C."""
     # Imported when used: `foreman --version` need not wait for what the others need.
     from foreman.cli import up as command  # noqa: PLC0415
 
-    raise SystemExit(command.up(data_dir, bind))
+    raise SystemExit(command.up(data_dir, bind, with_postgres=postgres))
 
 
 @main.command()

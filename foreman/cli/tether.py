@@ -1,8 +1,8 @@
 """Runs a command that cannot outlive the process that started it, however that one dies.
 
-``python -I -S tether.py PARENT_PID COMMAND…``. On Linux the kernel is asked to kill this process when its parent dies,
-and the command takes its place. Elsewhere this process stays, passes signals on, and watches whose child it is. It is
-run by its path and imports the standard library only, so that it costs a few hundredths of a second.
+``python -I -S tether.py PARENT_PID [--as UID:GID] COMMAND…``. On Linux the kernel is asked to kill this process when
+its parent dies, and the command takes its place. Elsewhere this process stays, passes signals on, and watches whose
+child it is. It is run by its path and imports the standard library only, so that it costs a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -51,9 +51,21 @@ def watch(parent: int, command: Sequence[str]) -> int:
             return status if status >= 0 else _SIGNALLED - status
 
 
+def become(account: str) -> None:
+    """Be the user and group of ``UID:GID`` from now on, with no other group; for root only."""
+    uid, gid = map(int, account.split(":"))
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
 def main() -> None:
     """Become, or watch over, the command in ``sys.argv``."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
+    if command[0] == "--as":
+        # First: the kernel forgets whom to kill when a process changes its user.
+        become(command[1])
+        command = command[2:]
     if sys.platform != "linux":
         sys.exit(watch(parent, command))
     die_with(parent)

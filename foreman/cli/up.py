@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from foreman.bundled import model, openmp, valkey
+from foreman.bundled import model, openmp, postgres, sockets, valkey
 from foreman.cli import grace
 from foreman.cli.child import Child
 from foreman.cli.console import Console
@@ -28,7 +29,7 @@ from foreman.settings import Settings, child_environ, conf_path, from_environmen
 _FOREMAN = (sys.executable, "-P", "-m", "foreman.cli")
 
 #: Order of starting, and the other way round of stopping.
-_VALKEY, _MODEL, _WORKERS, _WEB = range(4)
+_STORES, _MODEL, _WORKERS, _WEB = range(4)
 
 #: Seconds one look at an HTTP server may take while it starts: it holds up the supervisor's loop.
 _PROBE_S = 0.25
@@ -46,10 +47,13 @@ class _Bundle:
     #: The model's file and the socket it is served on; ``None``: the settings name an upstream.
     model: tuple[Path, socket.socket] | None
     has_valkey: bool
+    has_postgres: bool
 
 
-def up(data_dir: str | None, bind: str | None) -> int:
+def up(data_dir: str | None, bind: str | None, *, with_postgres: bool = False) -> int:
     """Run until stopped; the exit status. ``None`` leaves a setting as it is.
+
+    ``with_postgres``: set up PostgreSQL in the data directory, if it has none. Where it has one, that is the database.
 
     Raises:
         SettingInvalid: wrong settings.
@@ -60,13 +64,18 @@ def up(data_dir: str | None, bind: str | None) -> int:
     settings = load(to_environ(settings) | {name: value for name, value in given.items() if value})
     lock = _lock(_prepared(settings.data_dir))
     try:
-        bundle = _bundle(settings)
+        has_postgres = _wants_postgres(settings, asked=with_postgres)
+        bundle = _bundle(settings, has_postgres=has_postgres)
         told = _told(settings, bundle)
         environ = child_environ(told) | {"PYTHONUNBUFFERED": "1"}
-        _migrate(environ)
+        if not bundle.has_postgres:
+            # Else there is no database yet: each process brings it to the newest schema at its start.
+            _migrate(environ)
         children = _children(told, bundle, environ)
         console = Console(sys.stderr, [NAME, *(child.name for child in children)])
         return Supervisor(children, console, partial(_announce, told, bundle)).run()
+    except (model.ModelUnavailable, postgres.PostgresUnavailable, sockets.DirectoryUnsafe) as error:
+        raise click.ClickException(str(error)) from error
     finally:
         os.close(lock)
 
@@ -97,17 +106,24 @@ def _lock(folder: Path) -> int:
     return lock
 
 
-def _bundle(settings: Settings) -> _Bundle:
+def _wants_postgres(settings: Settings, *, asked: bool) -> bool:
+    """Whether to run PostgreSQL; it is set up then."""
+    if asked and settings.database.url:
+        raise click.ClickException("--postgres brings a database of its own, and database.url names another.")
+    wanted = not settings.database.url and (asked or postgres.is_in(settings.data_dir))
+    if wanted:
+        postgres.prepare(settings.data_dir)
+    return wanted
+
+
+def _bundle(settings: Settings, *, has_postgres: bool) -> _Bundle:
     host, _, port = settings.web.bind.rpartition(":")
     # First, since it may be refused at once, and the model may take minutes to come.
     web = _listen(host.strip("[]"), int(port))
     if settings.upstream.endpoints:
-        return _Bundle(web, None, has_valkey=not settings.redis.url)
-    try:
-        file = model.find(settings.data_dir) or model.fetch(settings.data_dir, partial(click.echo, err=True))
-    except model.ModelUnavailable as error:
-        raise click.ClickException(str(error)) from error
-    return _Bundle(web, (file, _listen("127.0.0.1", 0)), has_valkey=not settings.redis.url)
+        return _Bundle(web, None, not settings.redis.url, has_postgres)
+    file = model.find(settings.data_dir) or model.fetch(settings.data_dir, partial(click.echo, err=True))
+    return _Bundle(web, (file, _listen("127.0.0.1", 0)), not settings.redis.url, has_postgres)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -129,6 +145,8 @@ def _told(settings: Settings, bundle: _Bundle) -> Settings:
     """The settings as the children get them: what is bundled filled in."""
     if bundle.has_valkey:
         settings = replace(settings, redis=replace(settings.redis, url=valkey.url(settings.data_dir)))
+    if bundle.has_postgres:
+        settings = replace(settings, database=replace(settings.database, url=postgres.url(settings.data_dir)))
     if bundle.model is not None:
         settings = replace(settings, upstream=replace(settings.upstream, url=_url(bundle.model[1]), kind="ollama"))
     if settings.log.format == "auto" and sys.stderr.isatty():
@@ -146,6 +164,8 @@ def _migrate(environ: Mapping[str, str]) -> None:
 
 def _children(settings: Settings, bundle: _Bundle, environ: Mapping[str, str]) -> list[Child]:
     children = []
+    if bundle.has_postgres:
+        children.append(_postgres(settings))
     if bundle.has_valkey:
         children.append(_valkey(settings.data_dir))
     if bundle.model is not None:
@@ -159,13 +179,31 @@ def _children(settings: Settings, bundle: _Bundle, environ: Mapping[str, str]) -
     return [*children, _web(bundle.web, environ)]
 
 
+def _postgres(settings: Settings) -> Child:
+    data_dir = settings.data_dir
+    return Child(
+        "postgres",
+        postgres.command(data_dir, _processes(settings) * settings.database.pool_size),
+        _STORES,
+        ready=partial(postgres.is_ready, data_dir),
+        grace_s=grace.POSTGRES_S,
+        cwd=postgres.home(data_dir),
+        account=postgres.account(),
+        # SIGTERM would wait for everybody to leave, a person with psql too.
+        stop_signal=signal.SIGINT,
+    )
+
+
+def _processes(settings: Settings) -> int:
+    """How many of foreman's own there are, the clock among them."""
+    workers = settings.workers
+    return settings.web.workers + workers.jobs_processes + workers.artifacts_processes + workers.webhooks_processes + 1
+
+
 def _valkey(data_dir: Path) -> Child:
-    try:
-        command = valkey.command(data_dir, conf_path("valkey.conf"))
-    except valkey.DirectoryUnsafe as error:
-        raise click.ClickException(f"{error}.") from error
+    command = valkey.command(data_dir, conf_path("valkey.conf"))
     ready = partial(valkey.is_ready, data_dir)
-    return Child("valkey", command, _VALKEY, ready=ready, grace_s=grace.VALKEY_S, hush=_HUSHED)
+    return Child("valkey", command, _STORES, ready=ready, grace_s=grace.VALKEY_S, hush=_HUSHED)
 
 
 def _model(settings: Settings, environ: Mapping[str, str], file: Path, sock: socket.socket) -> Child:
@@ -212,6 +250,8 @@ def _announce(settings: Settings, bundle: _Bundle) -> None:
     upstream = f"bundled {model.NAME} (llama.cpp)" if bundle.model is not None else ", ".join(named)
     click.echo(f"foreman is listening on {_url(bundle.web)}")
     click.echo(f"  upstream: {upstream}")
+    if bundle.has_postgres:
+        click.echo(f"  database: PostgreSQL (psql -h {postgres.socket_path(settings.data_dir).parent} postgres)")
     click.echo(f"  data:     {settings.data_dir}")
     if settings.keys_required:
         click.echo("  keys:     required; `foreman keys create NAME` makes one")

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -92,8 +92,9 @@ class Client:
 class Up(Client):
     """``foreman up`` over a data directory; leaving the block kills it and all that it started."""
 
-    def __init__(self, data_dir: Path, port: int | None = None, **settings: str) -> None:
+    def __init__(self, data_dir: Path, port: int | None = None, options: Sequence[str] = (), **settings: str) -> None:
         super().__init__(port or free_port())
+        self.options = options
         self.data_dir = data_dir
         self.mark = f"{data_dir}"
         self._settings = {"FOREMAN_DATA_DIR": str(data_dir), "FOREMAN_WEB_BIND": f"127.0.0.1:{self.port}"} | settings
@@ -105,7 +106,7 @@ class Up(Client):
         """Start it, again perhaps."""
         with self._out.open("wb") as out, self._log.open("ab") as log:
             self.popen = subprocess.Popen(
-                [*COMMAND, "up"],
+                [*COMMAND, "up", *self.options],
                 stdout=out,
                 stderr=log,
                 env=environment(self.mark, self._settings),

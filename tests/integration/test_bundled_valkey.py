@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from foreman.bundled import valkey
+from foreman.bundled import sockets, valkey
 from foreman.settings import conf_path
 
 DEADLINE_S = 15.0
@@ -78,7 +78,7 @@ def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     folder = valkey.socket_path(data_dir).parent
     folder.mkdir(mode=0o755)
     try:
-        with pytest.raises(valkey.DirectoryUnsafe):
+        with pytest.raises(sockets.DirectoryUnsafe):
             valkey.command(data_dir, conf_path("valkey.conf"))
         folder.chmod(0o700)
         assert str(folder) in valkey.command(data_dir, conf_path("valkey.conf"))[-1]
@@ -89,4 +89,4 @@ def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
 def test_the_sockets_path_fits_where_the_system_has_little_room(tmp_path: Path) -> None:
     """No data directory is too deep: the path stays within what the shortest system allows."""
     for depth in range(40):
-        assert len(os.fsencode(valkey.socket_path(tmp_path / ("ddddddd/" * depth)))) <= valkey.MAX_SOCKET_PATH_B
+        assert len(os.fsencode(valkey.socket_path(tmp_path / ("ddddddd/" * depth)))) <= sockets.MAX_SOCKET_PATH_B
