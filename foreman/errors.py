@@ -20,7 +20,8 @@ The tree::
     ├── ArtifactNotFound        the job has no artifact of this name
     ├── StaleLease              the lease was lost: what was about to be written is refused
     ├── StoreUnavailable        the database cannot be read or written now
-    └── ArtifactStoreUnavailable  the artifact store cannot be read or written now
+    ├── ArtifactStoreUnavailable  the artifact store cannot be read or written now
+    └── ClientError             what goes wrong at the other end: see client/errors.py
 """
 
 from __future__ import annotations

@@ -1,0 +1,151 @@
+"""The client for programs, on real processes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from foreman.client import Client, EventSkipped, JobEnded, JobFailed, JobGone, JobNotFound, StateReached, Text
+from foreman.client import SubmissionInvalid as Invalid
+from tests.acceptance.stack import Stack, eventually
+from tests.receiver import always
+from tests.upstream import reply
+from tests.upstream_faults import held, status
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Client]:
+    """A client of the shared stack."""
+    with Client(stack.url) as made:
+        yield made
+
+
+def test_a_job_is_submitted_followed_and_read(stack: Stack, client: Client, tmp_path: Path) -> None:
+    """States and text as they come, the result, its artifact with the right SHA-256, and the job in the listing."""
+    accepted = client.submit(CHAT, metadata={"test": "followed"}, priority="interactive")
+    events = list(client.follow(accepted.job_id))
+    assert [each.state for each in events if isinstance(each, StateReached)] == ["queued", "loading", "working", "done"]
+    assert "".join(each.content for each in events if isinstance(each, Text)) == "Hello, world!"
+    assert list(client.follow(accepted.job_id, after=events[-1].id)) == []
+    job = client.get(accepted.job_id)
+    assert job.ended
+    assert client.result(job.job_id) == job.result
+    [artifact] = client.artifacts(job.job_id)
+    assert client.download(job.job_id, tmp_path / "completion") == artifact
+    kept = (tmp_path / "completion").read_bytes()
+    assert kept == client.artifact(job.job_id)
+    assert hashlib.sha256(kept).hexdigest() == artifact.sha256
+    since = datetime.now(UTC) - timedelta(minutes=10)
+    listed = client.jobs(state="done", metadata={"test": "followed"}, created_after=since, page_size=1)
+    assert next(listed).job_id == job.job_id
+
+
+def test_a_long_result_comes_out_of_its_artifact(stack: Stack, client: Client) -> None:
+    """Over the inline limit the job has no message; the result is whole all the same."""
+    stack.upstream.next(reply("long ", "x" * 5000))
+    job_id = client.submit(CHAT).job_id
+    assert client.result(job_id)["message"]["content"] == "long " + "x" * 5000
+    assert "message" not in (client.get(job_id).result or {})
+
+
+def test_a_job_is_cancelled_and_deleted(stack: Stack, client: Client) -> None:
+    """Cancelling is idempotent, its result is an error with the code, and what is deleted is gone."""
+    stack.upstream.next(held(threading.Event()))
+    job_id = client.submit(CHAT).job_id
+    stack.until(job_id, "working")
+    assert client.wait(job_id, deadline_s=0).state == "working"
+    client.cancel(job_id)
+    assert client.wait(job_id).error == client.cancel(job_id).error
+    with pytest.raises(JobFailed) as found:
+        client.result(job_id)
+    assert (found.value.code, found.value.retryable) == ("cancelled", False)
+    client.delete(job_id)
+    client.delete(job_id)
+    with pytest.raises(JobGone):
+        client.get(job_id)
+
+
+def test_what_foreman_refuses_is_an_error_that_says_why(stack: Stack, client: Client) -> None:
+    """An id that never was, a body that is no job, and a job that is too far to be cancelled."""
+    with pytest.raises(JobNotFound):
+        client.get("01M85VW3NCMASR2TMX7H7DCM6B")
+    with pytest.raises(Invalid) as found:
+        client.submit({"model": 1})
+    assert "/model" in {each.pointer for each in found.value.problems}
+    job_id = client.submit(CHAT).job_id
+    client.result(job_id)
+    with pytest.raises(JobEnded):
+        client.cancel(job_id)
+
+
+def test_a_failure_of_the_upstream_has_its_status(stack: Stack, client: Client) -> None:
+    """What the upstream answered is in the error of the job."""
+    stack.upstream.next(status(400, "no such option"))
+    with pytest.raises(JobFailed) as found:
+        client.result(client.submit(CHAT).job_id)
+    assert (found.value.code, found.value.upstream_status) == ("upstream_rejected", 400)
+
+
+def test_deliveries_are_seen_and_sent_again(stack: Stack, client: Client) -> None:
+    """Every try with its outcome; a redelivery is one more; what nobody asked for is not to be had."""
+    stack.receiver.answer = always(500)
+    began = datetime.now(UTC)
+    job_id = client.submit(CHAT, state_webhook_url=stack.receiver.url, state_webhook_events=["done"]).job_id
+    stack.settled(job_id)
+    webhook = client.get(job_id).webhook
+    assert webhook is not None
+    assert [each.status for each in webhook.events] == ["skipped", "skipped", "skipped", "dead"]
+    tries = list(client.deliveries(job_id, page_size=2))
+    assert [each.outcome for each in tries] == ["failed"] * 7
+    with pytest.raises(EventSkipped):
+        client.redeliver(job_id, "queued")
+    [dead] = client.webhooks.events(status="dead", job_id=job_id)
+    assert (dead.event_id, dead.last_status) == (f"{job_id}-done", 500)
+    stack.receiver.answer = always(204)
+    assert client.webhooks.recover(began, dead.origin) >= 1
+    stack.settled(job_id)
+    assert client.redeliver(job_id, "done").status == "pending"
+    eventually(lambda: len(list(client.deliveries(job_id))) == 9, "both were tried")
+
+
+def test_an_operator_sees_the_installation(stack: Stack, client: Client) -> None:
+    """Upstreams, origins, health and a ping, as values."""
+    [upstream] = client.upstreams()
+    assert (upstream.kind, upstream.slots_in_use) == ("ollama", 0)
+    assert client.health().status == "ok"
+    eventually(lambda: client.readiness().status == "ready", "everything answers")
+    assert set(client.readiness().checks) == {"database", "redis", "upstream", "artifacts"}
+    assert client.webhooks.ping(stack.receiver.url).status == 200
+    assert {each.circuit for each in client.webhooks.origins()} <= {"closed", "open", "half_open"}
+
+
+def test_a_restart_of_the_api_is_waited_out(own_directory: Path) -> None:
+    """Whoever follows or waits while ``web`` is killed and started again gets all of it, once, and no error."""
+    with Stack(own_directory) as stack, Client(stack.url) as client:
+        gate = threading.Event()
+        stack.upstream.next(held(gate, reply("late")))
+        job_id = client.submit(CHAT).job_id
+        events = client.follow(job_id)
+        seen = [next(events)]
+        stack.until(job_id, "working")
+        stack.kill("web")
+        late = threading.Timer(0.5, stack.start, ["web"])
+        late.start()
+        accepted = client.submit(CHAT)
+        gate.set()
+        seen += events
+        late.join()
+        assert [each.state for each in seen if isinstance(each, StateReached)] == [
+            "queued",
+            "loading",
+            "working",
+            "done",
+        ]
+        assert client.result(accepted.job_id)["message"]["content"] == "Hello, world!"
