@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import falcon
 
 from foreman import clock
-from foreman.api.cursor import cursor_of, place_of
 from foreman.api.momentary import answer
-from foreman.api.query import MAX_LIMIT, job_id_of, limit_of, parameters_of
+from foreman.api.parameter import parameters_of
+from foreman.api.query import MAX_LIMIT, cursor, cursor_of, job_id_of, limit, limit_of
 from foreman.api.representation import location
 from foreman.domain.delivery import is_success
 from foreman.domain.event import event_id
@@ -23,8 +22,8 @@ from foreman.services.redeliver import Redeliverer
 from foreman.store.deliveries import Deliveries, Try
 from foreman.store.jobs import Jobs
 
-#: Moment, sequence and attempt of the last try on a page.
-_PLACE = re.compile(r"(\d{1,15}):(\d{1,4}):(\d{1,9})", re.ASCII)
+#: A cursor is moment, sequence and attempt of the last try on a page.
+TRIES = (limit(MAX_LIMIT), cursor(r"[0-9]{1,15}\.[0-9]{1,4}\.[0-9]{1,9}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +35,15 @@ class DeliveriesResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, job_id: str) -> None:
         """List the tries of all of the job's events, oldest first."""
-        given = parameters_of(req, {"limit", "cursor"})
-        limit = limit_of(given.get("limit", str(MAX_LIMIT)))
+        given = parameters_of(req, TRIES)
+        most = limit_of(given, MAX_LIMIT)
         after = _place(given["cursor"]) if "cursor" in given else None
         job = self.jobs.get(job_id_of(job_id))
-        found = self.deliveries.tries(job.id, clock.now(), after=after, limit=limit + 1)
-        page = found[:limit]
-        last = page[-1] if len(found) > limit else None
-        cursor = last and cursor_of(last.at, last.sequence, last.attempt)
-        answer(resp, {"deliveries": [_shown(job.id, each) for each in page], "next_cursor": cursor})
+        found = self.deliveries.tries(job.id, clock.now(), after=after, limit=most + 1)
+        page = found[:most]
+        last = page[-1] if len(found) > most else None
+        following = last and cursor_of(last.at, last.sequence, last.attempt)
+        answer(resp, {"deliveries": [_shown(job.id, each) for each in page], "next_cursor": following})
 
     on_head = on_get
 
@@ -67,8 +66,8 @@ class RedeliverResource:
         resp.set_header("Location", f"{location(job.id)}/deliveries")
 
 
-def _place(cursor: str) -> tuple[int, int, int]:
-    at, sequence, attempt = map(int, place_of(cursor, _PLACE).groups())
+def _place(text: str) -> tuple[int, int, int]:
+    at, sequence, attempt = map(int, text.split("."))
     return at, sequence, attempt
 
 

@@ -7,11 +7,20 @@ from dataclasses import dataclass
 
 import falcon
 
-from foreman.api.problems import BAD_HEADER, BAD_RANGE, HTTPProblem
+from foreman.api.parameter import Parameter
+from foreman.api.problems import BAD_RANGE, HTTPProblem
 from foreman.api.waiting import MAX_WAIT_S
+from foreman.domain.shape import Text
 
-#: 1 to 255 printable ASCII characters; contract section 1. Anything else could not be written into a log or a URL.
-_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+#: Contract section 1. Anything but printable ASCII could not be written into a log or a URL. Blanks around it never get
+#: here: HTTP takes them off.
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "header",
+    Text("must be 1 to 255 printable ASCII characters", pattern="[!-~](?:[ -~]{0,253}[!-~])?"),
+    "Under which the same submission may be repeated: it makes one job. It lives as long as its job.",
+    "order-1234",
+)
 
 #: RFC 7240 section 2: preferences are separated by commas, and a quoted value may hold one; a quote that
 #: nothing ends reaches to the end.
@@ -47,10 +56,8 @@ def idempotency_key(req: falcon.Request) -> str | None:
     Raises:
         HTTPProblem: 400 if it is empty, too long or not printable ASCII.
     """
-    key = req.get_header("Idempotency-Key")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise HTTPProblem(BAD_HEADER, "Idempotency-Key must be 1 to 255 printable ASCII characters.")
-    return key
+    key = req.get_header(IDEMPOTENCY_KEY.name)
+    return None if key is None else str(IDEMPOTENCY_KEY.read(key))
 
 
 def preferred_wait_s(req: falcon.Request) -> int | None:

@@ -9,11 +9,10 @@ import falcon
 
 from foreman import clock
 from foreman.api.body import read_json
-from foreman.api.cursor import cursor_of
 from foreman.api.gate import admitted, caller_of
 from foreman.api.headers import etag_matches, idempotency_key, preferred_wait_s
 from foreman.api.momentary import answer
-from foreman.api.query import filter_of, job_id_of, wait_s_of
+from foreman.api.query import cursor_of, filter_of, job_id_of, wait_s_of
 from foreman.api.representation import accepted, location, summary
 from foreman.api.view import JobView
 from foreman.api.waiting import WaitingRoom

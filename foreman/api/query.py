@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Set as AbstractSet
+from typing import Any
 
 import falcon
 
-from foreman.api.cursor import place_of
+from foreman.api.parameter import Parameter, parameters_of
 from foreman.api.problems import BAD_PARAMETER, HTTPProblem
 from foreman.api.waiting import MAX_WAIT_S
 from foreman.domain.lifecycle import State
 from foreman.domain.moment import parse_rfc3339
+from foreman.domain.shape import Number, Text, Time
+from foreman.domain.submission import STATES
 from foreman.errors import JobNotFound
 from foreman.store.jobs import Filter
 
@@ -19,12 +20,60 @@ from foreman.store.jobs import Filter
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
 #: A ULID: 26 letters of Crockford's base32, the first up to 7 since it has 128 bits. github.com/ulid/spec
-ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 
-_WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
-_LIMIT = re.compile(r"\d{1,3}", re.ASCII)
+_ID = Text("must be the id of a job", pattern="[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}")
+_STORED = Text("must not contain NUL", pattern=r"[^\x00]*")
 
-_METADATA = "metadata."
+_EXAMPLE_ID = "01M85VW3NCMASR2TMX7H7DCM6B"
+
+JOB_ID = Parameter("job_id", "path", _ID, "The id of a job, in either case.", _EXAMPLE_ID)
+OF_JOB = Parameter("job_id", "query", _ID, "Those of one job.", _EXAMPLE_ID)
+WAIT = Parameter(
+    "wait",
+    "query",
+    Number(0, None, f"must be a number of seconds from 0 to {MAX_WAIT_S}"),
+    f"Seconds to wait for the job's end; more than {MAX_WAIT_S} count as {MAX_WAIT_S}.",
+    10,
+)
+STATE = Parameter("state", "query", STATES, "Jobs in this state.", "done")
+MODEL = Parameter("model", "query", _STORED, "Jobs of this model.", "smollm2")
+METADATA = Parameter(
+    "metadata.<key>",
+    "query",
+    _STORED,
+    "Jobs whose `metadata` has this at `<key>`, for which you write the key: a string as it is, anything else as JSON. "
+    "Several must all hold.",
+)
+CREATED_AFTER = Parameter(
+    "created_after",
+    "query",
+    # In a URL a plus is a blank, which is the usual mistake here.
+    Time("must be an RFC 3339 time such as 2026-11-24T03:39:53Z (in a URL, + is written %2B)"),
+    "Jobs submitted later than this.",
+    "2026-11-24T03:39:53Z",
+)
+
+
+def limit(default: int) -> Parameter:
+    """How many entries a page may have; ``default`` without one."""
+    shape = Number(1, MAX_LIMIT, f"must be a whole number from 1 to {MAX_LIMIT}", whole=True)
+    return Parameter("limit", "query", shape, f"Entries on a page; {default} without it.", default)
+
+
+def cursor(place: str) -> Parameter:
+    """Where a page begins; ``place`` is the pattern of what a listing gives for it, of parts joined by a dot."""
+    shape = Text("must be the next_cursor of an earlier page", pattern=place)
+    return Parameter("cursor", "query", shape, "The `next_cursor` of the page before.")
+
+
+def cursor_of(*place: str | int) -> str:
+    """The cursor of the page that begins after ``place``."""
+    return ".".join(map(str, place))
+
+
+LIMIT = limit(DEFAULT_LIMIT)
+JOBS = (STATE, MODEL, METADATA, CREATED_AFTER, LIMIT, cursor(ULID))
 
 
 def job_id_of(text: str) -> str:
@@ -33,10 +82,9 @@ def job_id_of(text: str) -> str:
     Raises:
         JobNotFound: no job ever had such an id.
     """
-    job_id = text.upper()
-    if not text.isascii() or not ULID.fullmatch(job_id):
+    if not _ID.fits(text):
         raise JobNotFound(text)
-    return job_id
+    return text.upper()
 
 
 def wait_s_of(req: falcon.Request) -> float:
@@ -46,9 +94,10 @@ def wait_s_of(req: falcon.Request) -> float:
         HTTPProblem: 400 if it is not a number of seconds.
     """
     text = req.params.get("wait", "0")
-    if not isinstance(text, str) or not _WAIT.fullmatch(text):
-        raise HTTPProblem(BAD_PARAMETER, f"wait must be a number of seconds from 0 to {MAX_WAIT_S}.")
-    return min(float(text), MAX_WAIT_S)
+    if not isinstance(text, str):
+        raise HTTPProblem(BAD_PARAMETER, "wait may be given only once.")
+    wait_s: float = WAIT.read(text)
+    return min(wait_s, MAX_WAIT_S)
 
 
 def filter_of(req: falcon.Request) -> Filter:
@@ -57,66 +106,18 @@ def filter_of(req: falcon.Request) -> Filter:
     Raises:
         HTTPProblem: 400 naming a parameter that is unknown, repeated or wrong.
     """
-    given = parameters_of(req, {"state", "model", "created_after", "limit", "cursor"}, prefix=_METADATA)
-    created_after = given.get("created_after")
-    cursor = given.get("cursor")
+    given = parameters_of(req, JOBS)
+    prefix = str(METADATA.prefix)
     return Filter(
-        state=_state(given["state"]) if "state" in given else None,
+        state=State(given["state"]) if "state" in given else None,
         model=given.get("model"),
-        metadata=tuple(
-            (name.removeprefix(_METADATA), text) for name, text in given.items() if name.startswith(_METADATA)
-        ),
-        created_after=None if created_after is None else _moment(created_after),
-        before=None if cursor is None else place_of(cursor, ULID)[0],
-        limit=limit_of(given.get("limit", str(DEFAULT_LIMIT))),
+        metadata=tuple((name.removeprefix(prefix), text) for name, text in given.items() if name.startswith(prefix)),
+        created_after=parse_rfc3339(given["created_after"]) if "created_after" in given else None,
+        before=given.get("cursor"),
+        limit=limit_of(given, DEFAULT_LIMIT),
     )
 
 
-def parameters_of(req: falcon.Request, known: AbstractSet[str], *, prefix: str | None = None) -> dict[str, str]:
-    """The parameters behind the question mark: ``known`` ones and those that begin with ``prefix``, each given once.
-
-    Raises:
-        HTTPProblem: 400 naming one that is not so.
-    """
-    given: dict[str, str] = {}
-    for name, text in req.params.items():
-        if name not in known and not (prefix and name.startswith(prefix)):
-            raise HTTPProblem(BAD_PARAMETER, f"There is no parameter {_shown(name)}.")
-        if not isinstance(text, str):
-            raise HTTPProblem(BAD_PARAMETER, f"{_shown(name)} may be given only once.")
-        if "\0" in name or "\0" in text:
-            # PostgreSQL takes no NUL, and no job has one.
-            raise HTTPProblem(BAD_PARAMETER, f"{_shown(name)} must not contain NUL.")
-        given[name] = text
-    return given
-
-
-def limit_of(text: str) -> int:
-    """How many entries a page may have.
-
-    Raises:
-        HTTPProblem: 400 if it is not a number from 1 to ``MAX_LIMIT``.
-    """
-    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MAX_LIMIT:
-        raise HTTPProblem(BAD_PARAMETER, f"limit must be a whole number from 1 to {MAX_LIMIT}.")
-    return int(text)
-
-
-def _shown(name: str) -> str:
-    """A parameter's name in a detail: printable, and not longer than a line."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name[:80])
-
-
-def _state(text: str) -> State:
-    try:
-        return State(text)
-    except ValueError:
-        raise HTTPProblem(BAD_PARAMETER, f"state must be one of {', '.join(State)}.") from None
-
-
-def _moment(text: str) -> int:
-    moment = parse_rfc3339(text)
-    if moment is None:
-        wanted = "an RFC 3339 time such as 2026-11-24T03:39:53Z (in a URL, + is written %2B)"
-        raise HTTPProblem(BAD_PARAMETER, f"created_after must be {wanted}.")
-    return moment
+def limit_of(given: dict[str, Any], default: int) -> int:
+    """How many entries a page may have."""
+    return int(given.get("limit", default))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
@@ -10,17 +9,16 @@ from typing import Any
 import falcon
 
 from foreman.api.body import read_json
-from foreman.api.cursor import cursor_of, place_of
 from foreman.api.momentary import answer
+from foreman.api.parameter import Parameter, parameters_of
 from foreman.api.places import Places
-from foreman.api.problems import BAD_PARAMETER, HTTPProblem
-from foreman.api.query import DEFAULT_LIMIT, ULID, job_id_of, limit_of, parameters_of
+from foreman.api.query import DEFAULT_LIMIT, LIMIT, OF_JOB, ULID, cursor, cursor_of, limit_of
 from foreman.domain.address import Policy
 from foreman.domain.delivery import is_success
 from foreman.domain.event import event_id
 from foreman.domain.moment import rfc3339, rfc3339_or_none
+from foreman.domain.shape import OneOf
 from foreman.domain.webhook_order import read_ping, read_recovery
-from foreman.errors import JobNotFound
 from foreman.services.ping import Pinger
 from foreman.services.redeliver import Redeliverer
 from foreman.store.deliveries import STATUSES, Deliveries, Entry, EventFilter
@@ -28,8 +26,9 @@ from foreman.store.deliveries import STATUSES, Deliveries, Entry, EventFilter
 #: Pings that one web process makes at once. A person makes one at a time; more would make foreman a scanner.
 MAX_PINGS = 4
 
-#: Job and sequence of the last event on a page.
-_PLACE = re.compile(rf"({ULID.pattern}):(\d{{1,4}})", re.ASCII)
+STATUS = Parameter("status", "query", OneOf(STATUSES), "Events of this status; all without it.", "dead")
+#: A cursor is job and sequence of the last event on a page.
+EVENTS = (STATUS, OF_JOB, LIMIT, cursor(ULID + r"\.[0-9]{1,4}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,8 @@ class WebhookEventsResource:
         wanted = _filter(req)
         found = self.deliveries.events(replace(wanted, limit=wanted.limit + 1))
         page = found[: wanted.limit]
-        cursor = cursor_of(page[-1].job_id, page[-1].sequence) if len(found) > len(page) else None
-        answer(resp, {"events": [_shown(each) for each in page], "next_cursor": cursor})
+        following = cursor_of(page[-1].job_id, page[-1].sequence) if len(found) > len(page) else None
+        answer(resp, {"events": [_shown(each) for each in page], "next_cursor": following})
 
     on_head = on_get
 
@@ -90,27 +89,17 @@ class PingResource:
 
 
 def _filter(req: falcon.Request) -> EventFilter:
-    given = parameters_of(req, {"status", "job_id", "limit", "cursor"})
-    status = given.get("status")
-    if status is not None and status not in STATUSES:
-        raise HTTPProblem(BAD_PARAMETER, f"status must be one of {', '.join(STATUSES)}.")
+    given = parameters_of(req, EVENTS)
     return EventFilter(
-        status=status,
-        job_id=_job_id(given["job_id"]) if "job_id" in given else None,
+        status=given.get("status"),
+        job_id=given["job_id"].upper() if "job_id" in given else None,
         before=_place(given["cursor"]) if "cursor" in given else None,
-        limit=limit_of(given.get("limit", str(DEFAULT_LIMIT))),
+        limit=limit_of(given, DEFAULT_LIMIT),
     )
 
 
-def _job_id(text: str) -> str:
-    try:
-        return job_id_of(text)
-    except JobNotFound:
-        raise HTTPProblem(BAD_PARAMETER, "job_id must be the id of a job.") from None
-
-
-def _place(cursor: str) -> tuple[str, int]:
-    job_id, sequence = place_of(cursor, _PLACE).groups()
+def _place(text: str) -> tuple[str, int]:
+    job_id, sequence = text.split(".")
     return job_id, int(sequence)
 
 

@@ -24,6 +24,21 @@ MAX_POINTER_CHARS = 1024
 MAX_PROBLEMS = 1000
 
 
+#: Any JSON that foreman keeps, as a reference to ``VALUE_SCHEMA`` under its name in OpenAPI.
+VALUE: dict[str, Any] = {"$ref": "#/components/schemas/Value"}
+#: What ``unkeepable`` lets through, as far as JSON Schema has words for it.
+VALUE_SCHEMA: dict[str, Any] = {
+    "description": f"Any JSON: integers of at most 64 bits, nested at most {MAX_DEPTH} levels, and no half of a "
+    "surrogate pair.",
+    "anyOf": [
+        {"type": ["null", "boolean", "string"]},
+        {"type": "number", "minimum": INTEGERS.start, "maximum": INTEGERS.stop - 1},
+        {"type": "array", "items": VALUE},
+        {"type": "object", "additionalProperties": VALUE},
+    ],
+}
+
+
 def compact(value: object) -> bytes:
     """``value`` as JSON without spaces, UTF-8, keys in their own order."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -6,15 +6,22 @@ import json
 import re
 
 from foreman.domain.json_value import compact, is_number
+from foreman.domain.shape import ByType, Text, Typed
 
 #: Seconds per unit of a Go duration. Source: https://pkg.go.dev/time#ParseDuration
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TERM = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_DURATION = re.compile(rf"[+-]?(?:{_TERM.pattern})+")
-#: A number in a string, such as ``"-1"``: Ollama's own environment variable takes it, so people write it here as well.
-_BARE = re.compile(r"[+-]?[0-9]+\.?[0-9]*")
+_TERM = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
+#: The second is a number in a string, such as ``"-1"``: Ollama's own environment variable takes it, so people write it
+#: here as well.
+_DURATION, _BARE = rf"[+-]?(?:{_TERM})+", r"[+-]?[0-9]+\.?[0-9]*"
 #: Characters; the longest sensible duration, ``"2562047h47m16.854775807s"``, has 24.
 _MAX_CHARS = 64
+
+_RIGHT = 'must be a number of seconds or a duration such as "5m"'
+_TEXT = Text(_RIGHT, pattern=f"{_DURATION}|{_BARE}", max_chars=_MAX_CHARS)
+#: What a ``keep_alive`` may be: in seconds, or a Go duration.
+KEEP_ALIVE = ByType((Typed(("number",), _RIGHT), _TEXT), _RIGHT)
+
 #: Ollama counts in whole nanoseconds, so what is shorter is zero.
 _SHORTEST_S = 1e-9
 
@@ -30,13 +37,11 @@ def keep_alive_s(value: object) -> float | None:
 
 
 def _duration_s(text: str) -> float | None:
-    if len(text) > _MAX_CHARS:
+    if len(text) > _MAX_CHARS or not _TEXT.fits(text):
         return None
-    if _BARE.fullmatch(text):
+    if re.fullmatch(_BARE, text):
         return float(text)
-    if not _DURATION.fullmatch(text):
-        return None
-    total_s = sum(float(number) * _UNITS_S[unit] for number, unit in _TERM.findall(text))
+    total_s = sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(_TERM, text))
     return -total_s if text.startswith("-") else total_s
 
 

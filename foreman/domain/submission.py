@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from foreman.domain import chat
-from foreman.domain.address import Policy, Refusal, judge_url
+from foreman.domain.address import MAX_URL_CHARS, Policy, Refusal, judge_url
 from foreman.domain.job import JobRequest, Limits, Priority, Webhook
-from foreman.domain.json_value import Findings, canonical, child, compact, is_number, unkeepable
+from foreman.domain.json_value import Findings, canonical, compact, unkeepable
 from foreman.domain.lifecycle import State
-from foreman.errors import Problem, SubmissionInvalid
+from foreman.domain.shape import Array, Map, Member, Number, Object, OneOf, Rule, Text
+from foreman.errors import SubmissionInvalid
 
 #: Seconds: 30 days, the most a job may ask to be kept, and the most any of its limits may be.
 MAX_TTL_S = 30 * 86_400
@@ -20,141 +21,111 @@ MAX_METADATA_B = 16_384
 #: Runs. At a minute between them, a thousand are most of a day.
 MAX_ATTEMPTS = 1000
 
-#: Keys of foreman's own, never forwarded; contract section 1.
-OWN_KEYS = frozenset(
+#: Zero is refused for a limit: nothing could ever meet it.
+_LIMIT = Number(0, MAX_TTL_S, f"must be a number of seconds above 0 and up to {MAX_TTL_S}", above=True)
+
+#: An absolute URL that a webhook may go to: ``address.judge_url`` says which are.
+WEBHOOK_URL = Text("must be a string: an absolute URL", max_chars=MAX_URL_CHARS, format="uri")
+
+STATES = OneOf(tuple(State))
+PRIORITIES = OneOf(tuple(each.label for each in Priority))
+
+
+def _events_need_a_url(body: dict[str, Any], pointer: str, found: Findings) -> None:
+    if body.get("state_webhook_events") is not None and body.get("state_webhook_url") is None:
+        found.add(f"{pointer}/state_webhook_events", "needs a state_webhook_url to send the events to")
+
+
+EVENTS_NEED_A_URL = Rule(
+    _events_need_a_url,
     {
-        "state_webhook_url",
-        "state_webhook_events",
-        "metadata",
-        "priority",
-        "ttl_s",
-        "start_deadline_s",
-        "load_timeout_s",
-        "exec_timeout_s",
-        "stall_timeout_s",
-        "max_attempts",
-    }
+        "anyOf": [
+            {"properties": {"state_webhook_events": {"type": "null"}}},
+            {"required": ["state_webhook_url"], "properties": {"state_webhook_url": {"type": "string"}}},
+        ]
+    },
 )
-_STATE_NAMES = frozenset(str(state) for state in State)
-#: Limits in seconds that a job sets for itself, besides ``ttl_s``. Zero is refused: nothing could ever meet it.
-_TIMEOUTS = ("start_deadline_s", "load_timeout_s", "exec_timeout_s", "stall_timeout_s")
+
+#: What a submission may have beside the model server's keys; contract section 1.
+OWN = (
+    Member("state_webhook_url", WEBHOOK_URL, "Where each state is announced: an absolute URL that may be called."),
+    Member(
+        "state_webhook_events",
+        Array(
+            STATES,
+            f"must be a list of one or more of {', '.join(State)}",
+            at_least=1,
+            unique="must not be named twice",
+        ),
+        "The states to announce; all without it.",
+    ),
+    Member("metadata", Map(MAX_METADATA_B), "Anything of yours, at most 16 KiB as JSON; it comes with every event."),
+    Member("priority", PRIORITIES, "Who goes first; `normal` unless you say."),
+    Member(
+        "ttl_s",
+        Number(0, MAX_TTL_S, f"must be a number of seconds from 0 to {MAX_TTL_S}"),
+        "Seconds for which the job and its artifacts are kept after its end.",
+    ),
+    Member("start_deadline_s", _LIMIT, "Seconds within which the job must have left `queued`."),
+    Member("load_timeout_s", _LIMIT, "Seconds that loading the model may take."),
+    Member("exec_timeout_s", _LIMIT, "Seconds that the run may take."),
+    Member("stall_timeout_s", _LIMIT, "Seconds without a byte from the upstream after which the run is given up."),
+    Member(
+        "max_attempts",
+        Number(1, MAX_ATTEMPTS, f"must be a whole number from 1 to {MAX_ATTEMPTS}", whole=True),
+        "Runs of the job in all.",
+    ),
+)
+#: Keys of foreman's own, never forwarded.
+OWN_KEYS = frozenset(each.name for each in OWN)
+
+SUBMISSION = Object(
+    name="Submission",
+    about="An Ollama chat payload and foreman's own keys. Any other key is forwarded to the upstream untouched.",
+    right="must be a JSON object",
+    members=(*chat.MEMBERS, *OWN),
+    rules=(EVENTS_NEED_A_URL,),
+)
 
 
-def read(body: object, *, defaults: Limits, policy: Policy, max_ttl_s: float = MAX_TTL_S) -> JobRequest:
+def read(body: object, *, defaults: Limits, policy: Policy) -> JobRequest:
     """The job that ``body``, decoded JSON, asks for; what it leaves open comes from ``defaults``.
 
-    ``max_ttl_s`` bounds ``ttl_s``, and ``policy`` says where webhooks may go. ``null`` counts as absent.
+    ``policy`` says where webhooks may go. ``null`` counts as absent.
 
     Raises:
         SubmissionInvalid: with everything that is wrong, up to ``json_value.MAX_PROBLEMS``.
     """
-    if not isinstance(body, dict):
-        raise SubmissionInvalid((Problem("", "must be a JSON object"),))
+    given: dict[str, Any] = body if isinstance(body, dict) else {}
     found = Findings()
-    for pointer, detail in unkeepable(body):
+    for pointer, detail in unkeepable(given):
         found.add(pointer, detail)
         if found.full:
             break
-    chat.check(body, found)
-    limits = _limits(body, defaults, max_ttl_s, found)
-    priority = _priority(body, found)
-    webhook = _webhook(body, policy, found)
-    metadata = _metadata(body, found)
+    SUBMISSION.check(body, "", found)
+    url = given.get("state_webhook_url")
+    if isinstance(url, str) and isinstance(verdict := judge_url(url, policy), Refusal):
+        found.add("/state_webhook_url", verdict.detail)
     if problems := found.problems():
         raise SubmissionInvalid(problems)
     return JobRequest(
-        model=body["model"],
-        payload=compact({key: value for key, value in body.items() if key not in OWN_KEYS and key != "stream"}),
-        metadata=metadata,
-        priority=priority,
-        limits=limits,
-        webhook=webhook,
-        digest=hashlib.sha256(canonical(body)).hexdigest(),
+        model=given["model"],
+        payload=compact({key: value for key, value in given.items() if key not in OWN_KEYS and key != "stream"}),
+        metadata=given.get("metadata") or {},
+        priority=Priority[(given.get("priority") or Priority.NORMAL.label).upper()],
+        limits=_limits(given, defaults),
+        webhook=None if url is None else Webhook(url, _events(given)),
+        digest=hashlib.sha256(canonical(given)).hexdigest(),
     )
 
 
-def _limits(body: dict[str, Any], defaults: Limits, max_ttl_s: float, found: Findings) -> Limits:
-    given: dict[str, float] = {}
-    if (ttl_s := body.get("ttl_s")) is not None:
-        if is_number(ttl_s) and 0 <= ttl_s <= max_ttl_s:
-            given["ttl_s"] = ttl_s
-        else:
-            found.add("/ttl_s", f"must be a number of seconds from 0 to {max_ttl_s:.0f}")
-    for key in _TIMEOUTS:
-        if (seconds := body.get(key)) is not None:
-            if is_number(seconds) and 0 < seconds <= MAX_TTL_S:
-                given[key] = seconds
-            else:
-                found.add(child("", key), f"must be a number of seconds above 0 and up to {MAX_TTL_S}")
-    return replace(defaults, **given, max_attempts=_max_attempts(body, defaults, found))
+def _limits(given: dict[str, Any], defaults: Limits) -> Limits:
+    limits = {key: given[key] for key in Limits.__slots__ if given.get(key) is not None}
+    if "max_attempts" in limits:
+        limits["max_attempts"] = int(limits["max_attempts"])
+    return replace(defaults, **limits)
 
 
-def _max_attempts(body: dict[str, Any], defaults: Limits, found: Findings) -> int | None:
-    attempts = body.get("max_attempts")
-    if attempts is None:
-        return defaults.max_attempts
-    # JSON knows no integers: 3.0 is the same number as 3.
-    if not is_number(attempts) or not 1 <= attempts <= MAX_ATTEMPTS or attempts % 1:
-        found.add("/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}")
-        return None
-    return int(attempts)
-
-
-def _priority(body: dict[str, Any], found: Findings) -> Priority:
-    label = body.get("priority")
-    for priority in Priority:
-        if priority.label == label:
-            return priority
-    if label is not None:
-        found.add("/priority", f"must be one of {', '.join(each.label for each in Priority)}")
-    return Priority.NORMAL
-
-
-def _metadata(body: dict[str, Any], found: Findings) -> dict[str, Any]:
-    metadata = body.get("metadata")
-    if metadata is None:
-        return {}
-    if not isinstance(metadata, dict):
-        found.add("/metadata", "must be an object")
-        return {}
-    if found.within("/metadata") or found.full:
-        # What cannot be written cannot be measured either.
-        return {}
-    if len(compact(metadata)) > MAX_METADATA_B:
-        found.add("/metadata", f"must be at most {MAX_METADATA_B} bytes as JSON")
-    return metadata
-
-
-def _webhook(body: dict[str, Any], policy: Policy, found: Findings) -> Webhook | None:
-    url = body.get("state_webhook_url")
-    events = _events(body, found)
-    if url is None:
-        if body.get("state_webhook_events") is not None:
-            found.add("/state_webhook_events", "needs a state_webhook_url to send the events to")
-        return None
-    if not isinstance(url, str):
-        found.add("/state_webhook_url", "must be a string: an absolute URL")
-        return None
-    verdict = judge_url(url, policy)
-    if isinstance(verdict, Refusal):
-        found.add("/state_webhook_url", verdict.detail)
-    return Webhook(url=url, events=events)
-
-
-def _events(body: dict[str, Any], found: Findings) -> frozenset[State] | None:
-    names = body.get("state_webhook_events")
-    if names is None:
-        return None
-    if not isinstance(names, list) or not names:
-        found.add("/state_webhook_events", f"must be a list of one or more of {', '.join(State)}")
-        return None
-    events: set[State] = set()
-    for index, name in enumerate(names):
-        pointer = child("/state_webhook_events", index)
-        if not isinstance(name, str) or name not in _STATE_NAMES:
-            found.add(pointer, f"must be one of {', '.join(State)}")
-        elif name in events:
-            found.add(pointer, "must not be named twice")
-        else:
-            events.add(State(name))
-    return frozenset(events)
+def _events(given: dict[str, Any]) -> frozenset[State] | None:
+    names = given.get("state_webhook_events")
+    return None if names is None else frozenset(map(State, names))

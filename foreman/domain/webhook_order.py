@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any
 
 from foreman.domain.address import Policy, Refusal, judge_url, origin_of
 from foreman.domain.job import Moment
-from foreman.domain.json_value import Findings, child
+from foreman.domain.json_value import Findings
 from foreman.domain.moment import parse_rfc3339
-from foreman.errors import BodyInvalid, Problem
+from foreman.domain.shape import Member, Object, Text, Time
+from foreman.domain.submission import WEBHOOK_URL
+from foreman.errors import BodyInvalid
 
-#: A URL as far as its origin; whether it may be called is no question here, since it once was.
-_ORIGIN = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
+_SINCE = Time()
+
+RECOVERY = Object(
+    name="Recovery",
+    about="Which dead events are to be sent again.",
+    right="must be a JSON object",
+    open=False,
+    members=(
+        Member("since", _SINCE, "Those created then or later.", needed=_SINCE.right),
+        # A URL as far as its origin; whether it may be called is no question here, since it once was.
+        Member(
+            "origin",
+            Text(
+                "must be an origin such as https://hooks.example.com", pattern="[Hh][Tt][Tt][Pp][Ss]?://[!-~]{1,2048}"
+            ),
+            "Those to this origin alone; a URL counts as far as its origin.",
+        ),
+    ),
+    examples=({"since": "2026-11-24T03:00:00Z", "origin": "https://hooks.example.com"},),
+)
+
+PING = Object(
+    name="Ping",
+    about="The URL to try.",
+    right="must be a JSON object",
+    open=False,
+    members=(Member("url", WEBHOOK_URL, "An absolute URL that may be called.", needed=WEBHOOK_URL.right),),
+    examples=({"url": "https://hooks.example.com/foreman"},),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +58,11 @@ def read_recovery(body: object) -> Recovery:
         BodyInvalid: with everything that is wrong.
     """
     found = Findings()
-    given = _members(body, {"since", "origin"}, found)
-    text = given.get("since")
-    since = parse_rfc3339(text) if isinstance(text, str) else None
-    if since is None:
-        found.add("/since", "must be an RFC 3339 time such as 2026-11-24T03:39:53Z")
-    origin = given.get("origin")
-    if origin is not None and not (isinstance(origin, str) and _ORIGIN.fullmatch(origin)):
-        found.add("/origin", "must be an origin such as https://hooks.example.com")
-    if since is None or found.problems():
-        raise BodyInvalid(found.problems())
+    RECOVERY.check(body, "", found)
+    given = body if isinstance(body, dict) else {}
+    since, origin = parse_rfc3339(str(given.get("since"))), given.get("origin")
+    if (problems := found.problems()) or since is None:
+        raise BodyInvalid(problems)
     return Recovery(since, None if origin is None else origin_of(origin))
 
 
@@ -51,22 +73,10 @@ def read_ping(body: object, policy: Policy) -> str:
         BodyInvalid: with everything that is wrong.
     """
     found = Findings()
-    url = _members(body, {"url"}, found).get("url")
-    if not isinstance(url, str):
-        found.add("/url", "must be a string: an absolute URL")
-        raise BodyInvalid(found.problems())
-    verdict = judge_url(url, policy)
-    if isinstance(verdict, Refusal):
+    PING.check(body, "", found)
+    url = body.get("url") if isinstance(body, dict) else None
+    if isinstance(url, str) and isinstance(verdict := judge_url(url, policy), Refusal):
         found.add("/url", verdict.detail)
-    if problems := found.problems():
+    if (problems := found.problems()) or not isinstance(url, str):
         raise BodyInvalid(problems)
     return url
-
-
-def _members(body: object, known: set[str], found: Findings) -> dict[str, Any]:
-    """The members of an object. Unlike in a submission an unknown one is wrong: it would be obeyed by nobody."""
-    if not isinstance(body, dict):
-        raise BodyInvalid((Problem("", "must be a JSON object"),))
-    for name in body.keys() - known:
-        found.add(child("", name), f"is not known; there are {', '.join(sorted(known))}")
-    return body

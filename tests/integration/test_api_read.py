@@ -192,12 +192,12 @@ def test_a_wait_ends_with_the_job(api: Api) -> None:
 def test_a_wait_that_is_over_answers_with_what_is_so(api: Api) -> None:
     """200, as without it; any number of seconds will do."""
     job_id = api.submit()
-    for wait in ("0", "0.2", "00.1"):
+    for wait in ("0", "0.2", "00.1", "1e-1"):
         answer = api.get(f"/jobs/{job_id}?wait={wait}")
         assert (answer.status_code, answer.json["state"]) == (200, "queued")
 
 
-@pytest.mark.parametrize("wait", ["", "x", "-1", "1e2", "nan", "inf", "0x1", "1,5", "1&wait=2", "%C2%B2", "%00", " 1"])
+@pytest.mark.parametrize("wait", ["", "x", "-1", "1e", "nan", "inf", "0x1", "1,5", "1&wait=2", "%C2%B2", "%00", " 1"])
 def test_a_wait_that_is_no_number_of_seconds_is_refused(api: Api, wait: str) -> None:
     """400, and the problem names it."""
     answer = api.get(f"/jobs/{api.submit()}?wait={wait}")
