@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +21,20 @@ if TYPE_CHECKING:
 CHUNK_B = 256 * 1024
 
 #: How long a remote store may take before it counts as away: without bounds, one that never answers holds a thread for
-#: minutes. The upload of the largest completion, 64 MiB, takes some seconds on a network made for it.
+#: minutes. The upload of the largest completion, 64 MiB, takes some seconds on a network made for it. Whether HTTP is
+#: spoken in the clear is for the endpoint to say, which only an operator can name (``AWS_ENDPOINT_URL``).
 REMOTE: Any = {
-    "client_options": {"connect_timeout": "3s", "timeout": "30s"},
+    "client_options": {"connect_timeout": "3s", "timeout": "30s", "allow_http": True},
     "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=30)},
 }
 
 
 class Objects:
-    """An object store at ``url``: ``file:///directory`` (made if need be), ``s3://bucket/prefix``, ``gs://``, ``az://``."""
+    """An object store at ``url``: ``file:///directory`` (made if need be), ``s3://bucket/prefix``, ``gs://``, ``az://``.
+
+    Credentials, endpoint and region of a remote one are in the environment, under the names that its own clients use
+    (``AWS_ACCESS_KEY_ID`` and so on), or come from the machine's role; obstore reads them.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -76,18 +82,15 @@ class Objects:
             yield bytes(piece)
 
     def delete(self, locations: Sequence[str]) -> None:
-        """Delete objects; those that are gone already are no error.
+        """Delete objects; those that are gone already are no error. A remote store is asked once for all it can take.
 
         Raises:
             ArtifactStoreUnavailable: some may be left; call again.
         """
-        for location in locations:
-            try:
-                self._store.delete(location)
-            except FileNotFoundError:
-                continue
-            except (BaseError, OSError) as error:
-                raise ArtifactStoreUnavailable(type(error).__name__) from error
+        try:
+            self._delete(locations)
+        except (BaseError, OSError) as error:
+            raise ArtifactStoreUnavailable(type(error).__name__) from error
 
     def probe(self) -> None:
         """Look whether the store answers.
@@ -100,9 +103,20 @@ class Objects:
                 if not os.access(self._directory, os.W_OK):
                     raise ArtifactStoreUnavailable("NotWritable")
             else:
-                next(iter(self._store.list(chunk_size=1)), None)
+                # Where nothing is: a page of a thousand names would be sent for each look.
+                next(iter(self._store.list(prefix="probe", chunk_size=1)), None)
         except (BaseError, OSError) as error:
             raise ArtifactStoreUnavailable(type(error).__name__) from error
+
+    def _delete(self, locations: Sequence[str]) -> None:
+        try:
+            if locations:
+                self._store.delete(list(locations))
+        except FileNotFoundError:
+            # The stores that mind do not say which.
+            for location in locations:
+                with suppress(FileNotFoundError):
+                    self._store.delete(location)
 
 
 def _sync(path: Path) -> None:

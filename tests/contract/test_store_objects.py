@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from foreman.errors import ArtifactStoreUnavailable
 from foreman.store.objects import CHUNK_B, Objects
+from tests.object_store import ObjectStore, free_port
 from tests.stores import new_id
+
+#: What a pruner is given at once, and more.
+MANY = 1_200
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """One S3 server for the whole session."""
+    with ObjectStore(tmp_path_factory.mktemp("s3") / "moto.log") as server:
+        yield server
 
 
 @pytest.fixture
@@ -17,9 +29,21 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def objects(directory: Path) -> Objects:
+def local(directory: Path) -> Objects:
     """An object store in a local directory."""
     return Objects(directory.as_uri())
+
+
+@pytest.fixture(params=["local", "s3"])
+def objects(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Objects:
+    """An object store of each kind; of the remote one a part that no other test sees."""
+    if request.param == "local":
+        directory: Path = request.getfixturevalue("directory")
+        return Objects(directory.as_uri())
+    server: ObjectStore = request.getfixturevalue("object_store")
+    for name, value in server.environ.items():
+        monkeypatch.setenv(name, value)
+    return Objects(f"{server.url}/{new_id()}")
 
 
 def read(objects: Objects, location: str, start: int, end: int) -> bytes:
@@ -45,11 +69,11 @@ def test_putting_again_replaces(objects: Objects) -> None:
     assert read(objects, first, 0, 7) == b"second!"
 
 
-def test_an_object_is_there_whole_or_not_at_all(objects: Objects, directory: Path) -> None:
+def test_an_object_is_there_whole_or_not_at_all(local: Objects, directory: Path) -> None:
     """Whoever reads while it is replaced sees the one or the other, and no half-written file is left behind."""
     job_id = new_id()
     versions = [bytes([value]) * 500_000 for value in (1, 2)]
-    location = objects.put(job_id, "completion", versions[0])
+    location = local.put(job_id, "completion", versions[0])
     stop = threading.Event()
     seen: list[bytes] = []
 
@@ -60,7 +84,7 @@ def test_an_object_is_there_whole_or_not_at_all(objects: Objects, directory: Pat
     reader = threading.Thread(target=look)
     reader.start()
     for number in range(30):
-        objects.put(job_id, "completion", versions[number % 2])
+        local.put(job_id, "completion", versions[number % 2])
     stop.set()
     reader.join()
     assert set(seen) <= set(versions)
@@ -77,18 +101,55 @@ def test_what_is_deleted_is_gone_and_may_be_deleted_again(objects: Objects) -> N
     assert read(objects, kept, 0, 1) == b"x"
 
 
-def test_pruned_jobs_leave_no_empty_directories(objects: Objects, directory: Path) -> None:
-    """A year of jobs would be millions of them."""
-    objects.delete([objects.put(new_id(), "completion", b"x") for _ in range(3)])
-    assert list(directory.rglob("*")) == []
-    assert objects.put(new_id(), "completion", b"x")
+def test_many_are_deleted_at_once(objects: Objects) -> None:
+    """More than one request to S3 can take, those that are gone among them; and none is fine as well."""
+    locations = [objects.put(new_id(), "completion", b"x") for _ in range(3)]
+    objects.delete([*locations, *(f"{number:02}/gone/completion" for number in range(MANY))])
+    objects.delete([])
+    for location in locations:
+        with pytest.raises(FileNotFoundError):
+            read(objects, location, 0, 1)
 
 
-def test_a_directory_that_became_something_else_is_unavailable(objects: Objects, directory: Path) -> None:
-    """A volume that is not mounted: writing and probing say so in one kind of error, without a path in it."""
+def test_a_store_that_answers_is_well_whatever_it_has(objects: Objects) -> None:
+    """Empty or not."""
     objects.probe()
+    objects.put(new_id(), "completion", b"x")
+    objects.probe()
+
+
+def test_pruned_jobs_leave_no_empty_directories(local: Objects, directory: Path) -> None:
+    """A year of jobs would be millions of them."""
+    local.delete([local.put(new_id(), "completion", b"x") for _ in range(3)])
+    assert list(directory.rglob("*")) == []
+    assert local.put(new_id(), "completion", b"x")
+
+
+def test_a_directory_that_became_something_else_is_unavailable(local: Objects, directory: Path) -> None:
+    """A volume that is not mounted: writing and probing say so in one kind of error, without a path in it."""
+    local.probe()
     directory.rmdir()
     directory.write_text("not a directory")
     with pytest.raises(ArtifactStoreUnavailable) as refused:
-        objects.put(new_id(), "completion", b"x")
+        local.put(new_id(), "completion", b"x")
     assert str(directory) not in str(refused.value)
+
+
+@pytest.mark.parametrize("away", ["the bucket", "the server"])
+def test_a_remote_store_that_cannot_be_used_is_unavailable(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    """Writing and probing, and deleting where nobody answers, fail in one way, and tell no address and no key."""
+    environ = object_store.environ
+    if away == "the server":
+        environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{free_port('127.0.0.1')}"
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    objects = Objects(object_store.url if away == "the server" else "s3://another/place")
+    tries: list[Callable[[], object]] = [objects.probe, lambda: objects.put(new_id(), "completion", b"x")]
+    if away == "the server":
+        tries.append(lambda: objects.delete(["a/b/c"]))
+    for attempt in tries:
+        with pytest.raises(ArtifactStoreUnavailable) as refused:
+            attempt()
+        assert not [value for value in environ.values() if value in str(refused.value)]
