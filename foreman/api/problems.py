@@ -173,9 +173,10 @@ TABLE: Mapping[type[errors.ForemanError], Kind] = {
     ),
     errors.PriorityNotAllowed: Kind(
         "priority-not-allowed",
-        HTTPStatus.FORBIDDEN,
+        HTTPStatus.TOO_MANY_REQUESTS,
         "The key does not allow this priority",
         "Nothing was accepted: the key does not allow this priority.",
+        retry_after_s=3600,  # no sooner than somebody may have changed the key: a client that repeats it does no harm
     ),
     errors.JobNotFound: Kind("job-not-found", HTTPStatus.NOT_FOUND, "There is no such job", "No job has this id."),
     errors.JobGone: Kind(

@@ -182,7 +182,6 @@ _BY_KIND: dict[str, type[Refused]] = {
     "idempotency-conflict": IdempotencyConflict,
     "key-required": KeyRefused,
     "admin-key-required": KeyRefused,
-    "priority-not-allowed": KeyRefused,
     "job-not-found": JobNotFound,
     "job-gone": JobGone,
     "job-ended": JobEnded,

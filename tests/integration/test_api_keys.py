@@ -264,14 +264,15 @@ def test_too_many_submissions_are_429_with_a_time(api: Api) -> None:
     assert api.rows()["JobRow"] == 1
 
 
-def test_a_priority_above_the_keys_is_403_and_named(api: Api) -> None:
-    """Waiting would not help, so it is no 429: the answer says what is allowed."""
+def test_a_priority_above_the_keys_is_429_and_named(api: Api) -> None:
+    """Waiting hardly helps, so it is asked for a long time: the answer says what is allowed."""
     one = _holder(api, max_priority=Priority.NORMAL)
     answer = one.ask("POST", "/jobs", BODY | {"priority": "interactive"})
-    assert (answer.status_code, answer.json["type"]) == (403, "urn:foreman:problem:priority-not-allowed")
+    assert (answer.status_code, answer.json["type"]) == (429, "urn:foreman:problem:priority-not-allowed")
+    assert answer.headers["Retry-After"] == "3600"
     assert "normal" in answer.json["detail"]
-    assert one.ask("POST", "/api/chat", BODY | {"priority": "interactive"}).status_code == 403
-    assert one.ask("POST", "/v1/chat/completions", BODY | {"priority": "interactive"}).status_code == 403
+    assert one.ask("POST", "/api/chat", BODY | {"priority": "interactive"}).status_code == 429
+    assert one.ask("POST", "/v1/chat/completions", BODY | {"priority": "interactive"}).status_code == 429
     assert api.rows()["JobRow"] == 0
 
 

@@ -125,7 +125,6 @@ def test_each_problem_of_foremans_is_the_error_that_is_named_for_it() -> None:
         "invalid-body": api.Refused,
         "invalid-job": api.SubmissionInvalid,
         "idempotency-conflict": api.IdempotencyConflict,
-        "priority-not-allowed": api.KeyRefused,
         "job-not-found": api.JobNotFound,
         "job-gone": api.JobGone,
         "job-not-ended": api.JobLives,
