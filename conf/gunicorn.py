@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import struct
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,15 @@ def post_worker_init(worker: Worker) -> None:
         worker.handle_exit(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
+    watch = wiring.services().measurer.watch
+    threading.Thread(target=watch, args=(wiring.stopping,), name="measurer", daemon=True).start()
+
+
+def worker_exit(_server: Arbiter, _worker: Worker) -> None:
+    """Hand over what was counted since the last time."""
+    from foreman import wiring  # noqa: PLC0415 -- as above
+
+    wiring.services().measurer.hand_over()
 
 
 def _is_no_stall(record: logging.LogRecord) -> bool:

@@ -9,18 +9,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from foreman import __version__, logs
-from foreman import settings as settings_module
-from foreman.bundled import postgres
 from foreman.domain.address import Policy
 from foreman.domain.delivery import Schedule
 from foreman.domain.endpoint import Endpoint
 from foreman.domain.event import parse_secrets
-from foreman.domain.origin_health import CircuitPolicy
-from foreman.domain.schedule import Policy as SchedulePolicy
-from foreman.domain.upstream import Slots
 from foreman.errors import SettingInvalid
 from foreman.net.passthrough import Passthrough
 from foreman.net.upstream import Kind, Upstream, make_upstream
@@ -36,6 +30,7 @@ from foreman.services.cancel import Canceller
 from foreman.services.deliver import Deliverer
 from foreman.services.issue import Issuer
 from foreman.services.leases import LeaseKeeper
+from foreman.services.measure import Measurer
 from foreman.services.persist import Persister
 from foreman.services.ping import Pinger
 from foreman.services.probe import Prober
@@ -47,51 +42,20 @@ from foreman.services.submit import Submitter
 from foreman.services.sweep import Sweeper
 from foreman.services.timepiece import Timepiece
 from foreman.services.watch import Watcher
-from foreman.store import database, schema
-from foreman.store.artifacts import Artifacts
-from foreman.store.claims import Claims
-from foreman.store.deliveries import Deliveries
-from foreman.store.endings import Endings
-from foreman.store.events import Events
-from foreman.store.jobs import Jobs
+from foreman.stock import settings, stores
+from foreman.store import schema
 from foreman.store.keys import Keys
-from foreman.store.line import Line
-from foreman.store.objects import Objects
-from foreman.store.origins import Origins
-from foreman.store.outbox import Outbox
-from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
 from foreman.store.setback import Setback
-from foreman.store.upstreams import Upstreams
+from foreman.tally import Tally
 
-if TYPE_CHECKING:
-    from foreman.settings import Settings
+__all__ = ["settings", "stores"]  # made in ``stock.py``, and asked for here like everything else
 
 #: Set when this process is asked to stop: running jobs have ``workers.shutdown_grace_s`` from then on.
 stopping = threading.Event()
 
 #: What receivers are told of who calls.
 USER_AGENT = f"foreman/{__version__}"
-
-#: How long a sender's lease outlives the deadline of its try, milliseconds: time to record what came of it.
-SENDING_MARGIN_MS = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """The tables, each from its users' side."""
-
-    jobs: Jobs
-    line: Line
-    claims: Claims
-    events: Events
-    deliveries: Deliveries
-    origins: Origins
-    artifacts: Artifacts
-    endings: Endings
-    pruning: Pruning
-    objects: Objects
-    upstreams: Upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +73,7 @@ class Services:
     pinger: Pinger
     prober: Prober
     timepiece: Timepiece
-
-
-@cache
-def settings() -> Settings:
-    """The settings of this process, from its environment.
-
-    Raises:
-        SettingInvalid: one line for each setting that cannot be used.
-    """
-    read = settings_module.from_environment()
-    parse_secrets(read.webhook.secret)
-    return read
+    measurer: Measurer
 
 
 @cache
@@ -147,32 +100,13 @@ def messenger() -> Messenger:
 @cache
 def announcer() -> Announcer:
     """Tells whoever waits for a job of its moves."""
-    return Announcer(messenger(), Publisher(broker()))
+    return Announcer(messenger(), Publisher(broker()), tally())
 
 
 @cache
-def stores() -> Stores:
-    """The stores of this process, on its database."""
-    conf = settings()
-    url = _database_url(conf)
-    if url.startswith("sqlite:"):
-        conf.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database.connect(url, pool_size=conf.database.pool_size)
-    outbox = Outbox(conf.public_url, conf.artifacts.inline_limit_b)
-    slots, schedule = _slots(), _schedule()
-    return Stores(
-        jobs=Jobs(outbox, conf.jobs.max_queue),
-        line=Line(slots, schedule),
-        claims=Claims(outbox, slots, schedule, round(conf.jobs.lease_s * 1000)),
-        events=Events(round(conf.webhook.timeout_s * 1000) + SENDING_MARGIN_MS, conf.webhook.origin_concurrency),
-        deliveries=Deliveries(),
-        origins=Origins(_circuit_policy()),
-        artifacts=Artifacts(outbox),
-        endings=Endings(outbox),
-        pruning=Pruning(),
-        objects=Objects(conf.artifacts_url),
-        upstreams=Upstreams(slots),
-    )
+def tally() -> Tally:
+    """Counts what this process does."""
+    return Tally()
 
 
 @cache
@@ -267,6 +201,7 @@ def services() -> Services:
         _pinger(),
         Prober(stores().upstreams, upstreams(), stores().claims, announcer()),
         Timepiece(Setback()),
+        Measurer(tally(), stores().counters),
     )
 
 
@@ -283,22 +218,6 @@ def ticks() -> tuple[Tick, ...]:
 def configure_logs(process: str) -> None:
     """Make this process log as the settings say, under the name ``process``."""
     logs.configure(settings().log, process=process)
-
-
-def _database_url(conf: Settings) -> str:
-    """That of the settings, or of the PostgreSQL that `foreman up --postgres` set up in the data directory."""
-    if conf.database.url or not postgres.is_in(conf.data_dir):
-        return conf.database_url
-    return postgres.url(conf.data_dir)
-
-
-def _schedule() -> SchedulePolicy:
-    conf = settings().schedule
-    return SchedulePolicy(round(conf.max_wait_s * 1000), conf.max_streak)
-
-
-def _slots() -> tuple[Slots, ...]:
-    return tuple(Slots(each.name, each.slots, each.models) for each in settings().upstream.endpoints)
 
 
 def _upstream(endpoint: Endpoint) -> Upstream:
@@ -321,11 +240,6 @@ def _passthrough(endpoint: Endpoint) -> Passthrough:
     )
 
 
-def _circuit_policy() -> CircuitPolicy:
-    conf = settings().webhook
-    return CircuitPolicy(conf.circuit_failures, conf.circuit_waiting, conf.circuit_open_s, conf.circuit_open_max_s)
-
-
 def _submitter() -> Submitter:
     return Submitter(stores().jobs, announcer())
 
@@ -334,7 +248,7 @@ def _runner() -> Runner:
     conf = settings().jobs
     leases = LeaseKeeper(stores().claims, conf.lease_s, stopping, settings().workers.shutdown_grace_s)
     retry = RetryPolicy(conf.retry_delay_s, conf.retry_delay_max_s, conf.retry_jitter, conf.max_attempts)
-    return Runner(stores().claims, upstreams(), leases, announcer(), retry)
+    return Runner(stores().claims, upstreams(), leases, announcer(), retry, tally())
 
 
 def _persister() -> Persister:
@@ -363,12 +277,15 @@ def _deliverer() -> Deliverer:
         user_agent=USER_AGENT,
         spread=conf.retry_jitter,
         stopping=stopping,
+        tally=tally(),
     )
 
 
 def _pruner() -> Pruner:
     conf = settings().prune
-    return Pruner(stores().pruning, stores().jobs, stores().objects, conf.batch, round(conf.tombstone_ttl_s * 1000))
+    parts = stores()
+    tombstone_ttl_ms = round(conf.tombstone_ttl_s * 1000)
+    return Pruner(parts.pruning, parts.jobs, parts.objects, conf.batch, tombstone_ttl_ms, tally())
 
 
 def _sweeper() -> Sweeper:

@@ -18,6 +18,7 @@ from foreman.domain.event import event_body, event_headers
 from foreman.domain.fault import Fault
 from foreman.domain.job import Artifact, Job, Limits, Priority, Webhook
 from foreman.domain.lifecycle import EDGES, RETRYABLE, Cause, State
+from foreman.domain.metric import METRICS
 from foreman.domain.setting import plain
 from foreman.settings import KEYS, Settings, conf_path
 
@@ -160,8 +161,17 @@ def problems() -> str:
     return _table(("status", "`urn:foreman:problem:…`", "title"), shown)
 
 
+def metrics() -> str:
+    """Every metric of ``/metrics``."""
+    rows = (
+        (f"`{each.name}`", str(each.kind), ", ".join(f"`{label}`" for label in each.labels), each.help)
+        for each in METRICS
+    )
+    return _table(("metric", "kind", "labels", "what it says"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    made.__name__: made for made in (states, edges, causes, faults, tries, settings, event, problems)
+    made.__name__: made for made in (states, edges, causes, faults, tries, settings, metrics, event, problems)
 }
 
 

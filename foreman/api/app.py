@@ -19,9 +19,11 @@ from foreman.api.conversation import Desk
 from foreman.api.deliveries import DeliveriesResource, RedeliverResource
 from foreman.api.events import EventsResource
 from foreman.api.gate import Gate
-from foreman.api.health import HealthResource, MetricsResource, ReadyResource
+from foreman.api.health import HealthResource, ReadyResource
 from foreman.api.jobs import JobResource, JobsResource
 from foreman.api.lists import LOADED, TAGS, ListResource
+from foreman.api.metrics import MetricsResource
+from foreman.api.metrics import Sources as MetricSources
 from foreman.api.openai import ChatCompletionsResource, ModelsResource
 from foreman.api.origins import OriginsResource
 from foreman.api.passthrough import PATHS, Counter, Order, Question
@@ -51,6 +53,7 @@ from foreman.store.line import Line
 from foreman.store.objects import Objects
 from foreman.store.origins import Origins
 from foreman.store.upstreams import Upstreams
+from foreman.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ class Parts:
     artifacts: Artifacts
     objects: Objects
     upstreams: Upstreams
+    #: What ``/metrics`` asks, and where requests are counted.
+    metrics: MetricSources
+    tally: Tally
     #: What each upstream speaks, by name.
     kinds: Mapping[str, str]
     #: The dependencies that ``/readyz`` names.
@@ -96,7 +102,7 @@ class Parts:
 
 def make_app(parts: Parts) -> falcon.App[Any, Any]:
     """The WSGI application."""
-    app: falcon.App[Any, Any] = falcon.App(middleware=[AccessLog(), Gate(parts.authenticator, parts.jobs)])
+    app: falcon.App[Any, Any] = falcon.App(middleware=[AccessLog(parts.tally), Gate(parts.authenticator, parts.jobs)])
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)
     view = JobView(
@@ -119,7 +125,7 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app.add_route("/webhooks/origins", OriginsResource(parts.origins))
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
-    app.add_route("/metrics", MetricsResource(parts.jobs, parts.events, parts.origins))
+    app.add_route("/metrics", MetricsResource(parts.metrics))
     app.add_route(PREFIX + "{name:path}", Assets(read_assets()))
     _add_long_routes(app, parts)
     return app

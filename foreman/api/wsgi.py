@@ -10,6 +10,7 @@ import falcon
 
 from foreman import wiring
 from foreman.api.app import Parts, make_app
+from foreman.api.metrics import Sources
 from foreman.api.readiness import CHECK_TIMEOUT_S
 from foreman.domain.job import Limits
 from foreman.errors import ArtifactStoreUnavailable, StoreUnavailable
@@ -44,6 +45,8 @@ def application() -> falcon.App[Any, Any]:
             artifacts=stores.artifacts,
             objects=stores.objects,
             upstreams=stores.upstreams,
+            metrics=Sources(stores.counters, stores.gauges, stores.events, stores.origins, stores.upstreams),
+            tally=wiring.tally(),
             kinds={each.name: each.kind for each in wiring.endpoints()},
             origins=stores.origins,
             checks={"database": _database, "redis": _redis, "upstream": _upstream, "artifacts": _artifacts},

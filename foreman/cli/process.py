@@ -74,12 +74,14 @@ def worker(name: str) -> None:
     if name == "jobs" and len(wiring.endpoints()) > 1:
         # Or the first jobs might go where their model is not, before the clock process has had anybody look.
         wiring.services().prober.probe()
-    watch = wiring.services().timepiece.watch
-    threading.Thread(target=watch, args=(wiring.stopping,), name="timepiece", daemon=True).start()
+    for beside in (wiring.services().timepiece, wiring.services().measurer):
+        name_of = type(beside).__name__.lower()
+        threading.Thread(target=beside.watch, args=(wiring.stopping,), name=name_of, daemon=True).start()
     settings = wiring.settings().workers
     threads = CLOCK_THREADS if name == "clock" else getattr(settings, f"{name}_threads")
     # A run is cut at the end of its grace, and what came of it is yet to be recorded.
     run_worker(wiring.broker(), QUEUES[name], threads, wiring.stopping, settings.shutdown_grace_s + RECORD_MARGIN_S)
+    wiring.services().measurer.hand_over()
 
 
 def run_clock() -> None:

@@ -23,6 +23,16 @@ class Completion:
     stats: dict[str, Any]
 
 
+#: A count of tokens that is believed: a thousand times what the longest context holds.
+_TOKENS_LIMIT = 2**40
+
+
+def tokens(stats: dict[str, Any]) -> dict[str, int]:
+    """How many tokens a completion took, ``prompt`` and ``completion``, as far as the upstream says."""
+    said = {"prompt": stats.get("prompt_eval_count"), "completion": stats.get("eval_count")}
+    return {kind: count for kind, count in said.items() if type(count) is int and 0 < count < _TOKENS_LIMIT}
+
+
 class _Text:
     """A text that grows by very many, very short pieces; kept so that a piece of one letter takes about one byte."""
 

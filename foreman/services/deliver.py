@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foreman import clock, logs
-from foreman.domain import event
-from foreman.domain.delivery import RetryIn, Schedule, decide
+from foreman.domain import event, metric
+from foreman.domain.delivery import Delivered, RetryIn, Schedule, decide
 from foreman.domain.origin_health import Circuit, is_down
 from foreman.domain.sender_shares import pace_after
 from foreman.errors import StaleLease
@@ -16,12 +16,13 @@ from foreman.queue import messages
 if TYPE_CHECKING:
     import threading
 
-    from foreman.domain.delivery import Attempt
+    from foreman.domain.delivery import Attempt, Decision
     from foreman.net.webhooks import WebhookSender
     from foreman.queue.messages import Messenger
     from foreman.services.senders import Senders
     from foreman.store.events import Events, Sending
     from foreman.store.origins import Origins
+    from foreman.tally import Tally
 
 log = logs.get_logger(__name__)
 
@@ -42,6 +43,7 @@ class Deliverer:
     spread: float
     #: Set when this process is asked to stop: what is still due is left to others.
     stopping: threading.Event
+    tally: Tally
 
     def deliver(self, job_id: str) -> float | None:
         """Send the job's due events, and then what else its origin waits for, until nothing is left or a try fails.
@@ -86,6 +88,7 @@ class Deliverer:
         except StaleLease:
             log.warning("delivery outlived its lease", job_id=sending.job_id, state=str(sending.state))
             return None
+        self._count(sending, attempt, decision)
         log.info(
             "webhook tried",
             job_id=sending.job_id,
@@ -98,6 +101,13 @@ class Deliverer:
         )
         self._learn(sending, attempt)
         return decision.delay_s if isinstance(decision, RetryIn) else None
+
+    def _count(self, sending: Sending, attempt: Attempt, decision: Decision) -> None:
+        outcome = "retry" if isinstance(decision, RetryIn) else type(decision).__name__.lower()
+        self.tally.count(metric.DELIVERIES, outcome)
+        self.tally.observe(metric.TRIED, attempt.duration_ms / 1000, outcome)
+        if isinstance(decision, Delivered):
+            self.tally.observe(metric.LAG, (clock.now() - sending.created_at) / 1000)
 
     def _learn(self, sending: Sending, attempt: Attempt) -> None:
         """What the try says of its origin, for the tries of others."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from foreman import clock, logs
 from foreman.domain.lifecycle import TERMINAL
+from foreman.domain.metric import PRUNED
 from foreman.errors import JobNotTerminal
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from foreman.store.jobs import Jobs
     from foreman.store.objects import Objects
     from foreman.store.pruning import Pruning
+    from foreman.tally import Tally
 
 log = logs.get_logger(__name__)
 
@@ -28,6 +30,7 @@ class Pruner:
     objects: Objects
     batch: int
     tombstone_ttl_ms: int
+    tally: Tally
 
     def prune(self) -> int:
         """Remove every job that is over; returns how many. Each batch is committed by itself."""
@@ -37,11 +40,20 @@ class Pruner:
             removed += gone
             if not gone:
                 break
-        while self.pruning.forget(clock.now() - self.tombstone_ttl_ms, self.batch) == self.batch:
-            pass
+        forgotten = self._forget()
+        self.tally.count(PRUNED, "jobs", by=removed)
+        self.tally.count(PRUNED, "tombstones", by=forgotten)
         if removed:
             log.info("pruned", jobs=removed)
         return removed
+
+    def _forget(self) -> int:
+        forgotten = 0
+        while True:
+            gone = self.pruning.forget(clock.now() - self.tombstone_ttl_ms, self.batch)
+            forgotten += gone
+            if gone < self.batch:
+                return forgotten
 
     def delete(self, job_id: str) -> None:
         """Remove one terminal job now.

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from foreman import clock, logs
-from foreman.domain import attempts
+from foreman.domain import attempts, metric
 from foreman.domain.backoff import retry_delay_s
-from foreman.domain.completion import Completion
+from foreman.domain.completion import Completion, tokens
 from foreman.domain.fault import Aborted, Fault
 from foreman.domain.job import Artifact, Claim, JobFailure, NoClaim, Spent
 from foreman.domain.lifecycle import Cause, State
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from foreman.queue.announcer import Announcer
     from foreman.services.leases import Held, LeaseKeeper
     from foreman.store.claims import Claims
+    from foreman.tally import Tally
 
 log = logs.get_logger(__name__)
 
@@ -94,6 +95,7 @@ class Runner:
     leases: LeaseKeeper
     announcer: Announcer
     policy: RetryPolicy
+    tally: Tally
 
     def run(self) -> float | None:
         """Use a permit: claim the best job, run it, record the outcome.
@@ -127,7 +129,17 @@ class Runner:
                 # The edge of a run: a fault of ours must end this job, some day, and not the worker.
                 log.exception("fault in foreman", job_id=claim.job.id, attempt=claim.job.attempt)
                 outcome = Fault(Cause.INTERNAL, "A fault in foreman itself; its log says more.", retry=True)
+            self._count(claim, outcome, laps)
             return Ran(outcome, call.text, laps)
+
+    def _count(self, claim: Claim, outcome: Outcome, laps: Laps) -> None:
+        model = claim.job.model
+        if isinstance(outcome, Completion):
+            self.tally.observe(metric.RAN, laps.end - laps.chat, model)
+            for kind, count in tokens(outcome.stats).items():
+                self.tally.count(metric.TOKENS, model, kind, by=count)
+        word = str(outcome.cause) if isinstance(outcome, Fault) else type(outcome).__name__.lower()
+        self.tally.count(metric.RUNS, claim.upstream, word)
 
     def _converse(self, claim: Claim, call: Call, laps: Laps) -> Outcome:
         limits = claim.job.limits
@@ -143,6 +155,9 @@ class Runner:
         if State.WORKING in dict(claim.job.reached):
             live.restart(claim.job.id, claim.job.attempt)
         laps.chat = clock.monotonic()
+        if not claim.warm:
+            self.tally.count(metric.LOADS, claim.upstream)
+            self.tally.observe(metric.LOADED, laps.chat - laps.load, claim.job.model)
         outcome = call.chat(
             claim.payload,
             exec_timeout_s=limits.exec_timeout_s,

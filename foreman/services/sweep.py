@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from foreman import clock, logs
 from foreman.domain.lifecycle import TERMINAL
+from foreman.domain.metric import SWEPT
 from foreman.queue import messages
 
 if TYPE_CHECKING:
@@ -70,7 +71,12 @@ class Sweeper:
         ]
         if found:
             self.announcer.messenger.send_all(found)
+        for message in found:
+            self._found(message.address.actor)
         return len(found)
+
+    def _found(self, what: str, by: int = 1) -> None:
+        self.announcer.tally.count(SWEPT, what, by=by)
 
     def _undelivered(self, before: Moment, limit: int) -> Sequence[str]:
         """Half-open circuits first: nothing else brings the try that may close them."""
@@ -85,6 +91,7 @@ class Sweeper:
         given_up = [each for each in self.events.hopeless(before, HOPELESS) if self.events.give_up(each, before, now)]
         if given_up:
             log.warning("events given up: their origin did not come back", jobs=len(given_up))
+            self._found("given_up", len(given_up))
         self.origins.forget(before)
 
     def _room(self, address: messages.Address) -> int:
@@ -94,6 +101,7 @@ class Sweeper:
         jobs = self.claims.expire(clock.now(), max_losses=self.max_worker_losses)
         for job in jobs:
             log.warning("worker lost", job_id=job.id, attempt=job.attempt, state=str(job.state))
+            self._found("lost_worker")
             if job.state in TERMINAL:
                 self.announcer.announce(job)
         self.announcer.messenger.send_all(messages.run(job.id) for job in jobs if job.state not in TERMINAL)
@@ -102,10 +110,12 @@ class Sweeper:
         for _ in range(LATE_ROUNDS):
             late = self.endings.start_deadlines(clock.now())
             for job in late:
+                self._found("late_start")
                 self.announcer.announce(job)
             if not late:
                 return
 
     def _unplaceable(self) -> None:
         for job in self.claims.unplaceable(clock.now()):
+            self._found("unplaceable")
             self.announcer.announce(job)

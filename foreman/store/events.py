@@ -55,6 +55,8 @@ class Sending:
     #: The same, counted since the event was built or last redelivered.
     tries: int
     token: int
+    #: When the job came to the state that the event announces.
+    created_at: Moment
     #: Whether the origin's last try, as far as was known then, found it down.
     doubted: bool
 
@@ -159,6 +161,7 @@ class Events:
             attempt=row.attempts,
             tries=row.tries,
             token=row.lease_token,
+            created_at=row.created_at,
             doubted=doubted,
         )
 

@@ -310,6 +310,26 @@ class TimingRow(Row):
         primary_key = CompositeKey("upstream", "model")
 
 
+class CounterRow(Row):
+    """One number of ``/metrics`` that processes add up: a counter, or one part of a histogram."""
+
+    name = CharField(max_length=64)
+    #: JSON list of the labels' values, in the metric's order.
+    labels = TextField()
+    #: As ``tally.Series`` has it.
+    part = CharField(max_length=16)
+    #: The label ``model``; null where the metric has none.
+    model = TextField(null=True)
+    value = DoubleField()
+    changed_at = BigIntegerField()
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "counters"
+        primary_key = CompositeKey("name", "labels", "part")
+
+
 #: Every table, in the order in which the migrations make them.
 TABLES: tuple[type[Row], ...] = (
     JobRow,
@@ -324,4 +344,5 @@ TABLES: tuple[type[Row], ...] = (
     ApiKeyRow,
     ClockRow,
     TimingRow,
+    CounterRow,
 )

@@ -15,6 +15,7 @@ from falcon import testing
 
 from foreman import clock
 from foreman.api.app import Parts, make_app
+from foreman.api.metrics import Sources
 from foreman.domain.address import Policy
 from foreman.domain.job import Artifact, Claim, JobFailure, Limits
 from foreman.domain.lifecycle import Cause, State
@@ -38,9 +39,11 @@ from foreman.services.watch import Watcher
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
 from foreman.store.claims import Claims
+from foreman.store.counters import Counters
 from foreman.store.deliveries import Deliveries
 from foreman.store.endings import Endings
 from foreman.store.events import Events
+from foreman.store.gauges import Gauges
 from foreman.store.jobs import Jobs
 from foreman.store.line import Line
 from foreman.store.models import TABLES
@@ -50,6 +53,7 @@ from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
 from foreman.store.upstreams import Upstreams
+from foreman.tally import Tally
 
 PUBLIC_URL = "http://foreman.test"
 
@@ -206,26 +210,32 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
     objects = Objects(f"file://{directory}/artifacts")
     messenger = Recorder()
     wrong: dict[str, Callable[[], str | None]] = {name: lambda: None for name in ("database", "redis")}
-    announcer = Announcer(messenger, Unwatched())
+    tally = Tally()
+    announcer = Announcer(messenger, Unwatched(), tally)
     artifacts = Artifacts(outbox)
     hub = Hub(make_broker(redis_url))
+    events = Events(lease_ms=30_000, origin_limit=8)
+    origins = Origins(CircuitPolicy(failures=2, waiting=1, open_s=60, open_max_s=60))
+    upstreams = Upstreams(SLOTS)
     parts = Parts(
         authenticator=None,
         submitter=Submitter(jobs, announcer),
         canceller=Canceller(Endings(outbox), announcer),
         watcher=Watcher(jobs, artifacts, objects, hub),
-        pruner=Pruner(Pruning(), jobs, objects, batch=200, tombstone_ttl_ms=3_600_000),
+        pruner=Pruner(Pruning(), jobs, objects, batch=200, tombstone_ttl_ms=3_600_000, tally=tally),
         redeliverer=Redeliverer(Redelivery(), messenger),
         pinger=Pinger(WebhookSender(Policy(), 1.0), (), "foreman/test"),
         passthroughs={"default": Passthrough(parse(NOWHERE), 1.0, total_s=5.0, silence_s=5.0)},
         jobs=jobs,
         line=Line(SLOTS, SCHEDULE),
-        events=Events(lease_ms=30_000, origin_limit=8),
+        events=events,
         deliveries=Deliveries(),
-        origins=Origins(CircuitPolicy(failures=2, waiting=1, open_s=60, open_max_s=60)),
+        origins=origins,
         artifacts=artifacts,
         objects=objects,
-        upstreams=Upstreams(SLOTS),
+        upstreams=upstreams,
+        metrics=Sources(Counters(), Gauges(), events, origins, upstreams),
+        tally=tally,
         kinds={"default": "ollama"},
         checks={name: lambda name=name: wrong[name]() for name in wrong},  # type: ignore[misc]  # mypy sees no default
         defaults=LIMITS,

@@ -24,6 +24,7 @@ from foreman.services.deliver import Deliverer
 from foreman.services.ping import Pinger
 from foreman.services.senders import Senders
 from foreman.store.events import Sending
+from foreman.tally import Tally
 from tests.integration.api import Api, in_threads, running_api
 from tests.receiver import Received, Receiver, always
 
@@ -406,4 +407,5 @@ def _deliverer(api: Api, secret: str, delays_s: tuple[float, ...] = ()) -> Deliv
         user_agent="foreman/test",
         spread=0.0,
         stopping=threading.Event(),
+        tally=Tally(),
     )

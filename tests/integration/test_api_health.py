@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from foreman.api import readiness
 from foreman.clock import monotonic
-from foreman.domain.lifecycle import State
 from foreman.errors import StoreUnavailable
+from foreman.store.gauges import Amounts, Gauges
 from foreman.store.jobs import Filter, Jobs
 from tests.integration.api import Api, running_api
 
@@ -120,11 +121,11 @@ def test_metrics_count_jobs_by_state_and_events_that_wait(api: Api) -> None:
 def test_metrics_without_a_database_are_a_failed_scrape(api: Api) -> None:
     """Prometheus alerts on that; zeros would look like an idle installation."""
 
-    class Away(Jobs):
-        def counts(self) -> dict[State, int]:
+    class Away(Gauges):
+        def amounts(self, now: int) -> Amounts:
             raise StoreUnavailable
 
-    api.rebuild(jobs=Away(api.parts.jobs.outbox, 10))
+    api.rebuild(metrics=replace(api.parts.metrics, gauges=Away()))
     assert api.get("/metrics").status_code == 503
 
 

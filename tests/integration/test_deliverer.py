@@ -16,6 +16,7 @@ from foreman.services.deliver import Deliverer
 from foreman.services.senders import Senders
 from foreman.store import database
 from foreman.store.models import OriginRow
+from foreman.tally import Tally
 from tests.integration.api import Api, running_api
 from tests.receiver import Received, Receiver, Reply, accept, always
 
@@ -57,6 +58,7 @@ def crew(tmp_path: Path) -> Iterator[Crew]:
             user_agent="foreman/test",
             spread=0.0,
             stopping=threading.Event(),
+            tally=Tally(),
         )
         yield Crew(api, deliverer)
 

@@ -1,0 +1,111 @@
+"""The stores of this process, on the database that its settings name: what the rest of the wiring is built on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from foreman import settings as settings_module
+from foreman.bundled import postgres
+from foreman.domain.event import parse_secrets
+from foreman.domain.origin_health import CircuitPolicy
+from foreman.domain.schedule import Policy as SchedulePolicy
+from foreman.domain.upstream import Slots
+from foreman.settings import Settings
+from foreman.store import database
+from foreman.store.artifacts import Artifacts
+from foreman.store.claims import Claims
+from foreman.store.counters import Counters
+from foreman.store.deliveries import Deliveries
+from foreman.store.endings import Endings
+from foreman.store.events import Events
+from foreman.store.gauges import Gauges
+from foreman.store.jobs import Jobs
+from foreman.store.line import Line
+from foreman.store.objects import Objects
+from foreman.store.origins import Origins
+from foreman.store.outbox import Outbox
+from foreman.store.pruning import Pruning
+from foreman.store.upstreams import Upstreams
+
+#: How long a sender's lease outlives the deadline of its try, milliseconds: time to record what came of it.
+SENDING_MARGIN_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The tables, each from its users' side."""
+
+    jobs: Jobs
+    line: Line
+    claims: Claims
+    events: Events
+    deliveries: Deliveries
+    origins: Origins
+    artifacts: Artifacts
+    endings: Endings
+    pruning: Pruning
+    objects: Objects
+    upstreams: Upstreams
+    counters: Counters
+    gauges: Gauges
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, from its environment.
+
+    Raises:
+        SettingInvalid: one line for each setting that cannot be used.
+    """
+    read = settings_module.from_environment()
+    parse_secrets(read.webhook.secret)
+    return read
+
+
+@cache
+def stores() -> Stores:
+    """The stores of this process, on its database."""
+    conf = settings()
+    url = _database_url(conf)
+    if url.startswith("sqlite:"):
+        conf.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database.connect(url, pool_size=conf.database.pool_size)
+    outbox = Outbox(conf.public_url, conf.artifacts.inline_limit_b)
+    slots, schedule = _slots(), _schedule()
+    return Stores(
+        jobs=Jobs(outbox, conf.jobs.max_queue),
+        line=Line(slots, schedule),
+        claims=Claims(outbox, slots, schedule, round(conf.jobs.lease_s * 1000)),
+        events=Events(round(conf.webhook.timeout_s * 1000) + SENDING_MARGIN_MS, conf.webhook.origin_concurrency),
+        deliveries=Deliveries(),
+        origins=Origins(_circuit_policy()),
+        artifacts=Artifacts(outbox),
+        endings=Endings(outbox),
+        pruning=Pruning(),
+        objects=Objects(conf.artifacts_url),
+        upstreams=Upstreams(slots),
+        counters=Counters(),
+        gauges=Gauges(),
+    )
+
+
+def _database_url(conf: Settings) -> str:
+    """That of the settings, or of the PostgreSQL that `foreman up --postgres` set up in the data directory."""
+    if conf.database.url or not postgres.is_in(conf.data_dir):
+        return conf.database_url
+    return postgres.url(conf.data_dir)
+
+
+def _schedule() -> SchedulePolicy:
+    conf = settings().schedule
+    return SchedulePolicy(round(conf.max_wait_s * 1000), conf.max_streak)
+
+
+def _slots() -> tuple[Slots, ...]:
+    return tuple(Slots(each.name, each.slots, each.models) for each in settings().upstream.endpoints)
+
+
+def _circuit_policy() -> CircuitPolicy:
+    conf = settings().webhook
+    return CircuitPolicy(conf.circuit_failures, conf.circuit_waiting, conf.circuit_open_s, conf.circuit_open_max_s)
