@@ -7,9 +7,9 @@ from functools import cache
 
 from foreman import settings as settings_module
 from foreman.bundled import postgres
-from foreman.domain.event import parse_secrets
 from foreman.domain.origin_health import CircuitPolicy
 from foreman.domain.schedule import Policy as SchedulePolicy
+from foreman.domain.signature import parse_secrets
 from foreman.domain.upstream import Slots
 from foreman.settings import Settings
 from foreman.store import database

@@ -14,7 +14,7 @@ from foreman import __version__, logs
 from foreman.domain.address import Policy
 from foreman.domain.delivery import Schedule
 from foreman.domain.endpoint import Endpoint
-from foreman.domain.event import parse_secrets
+from foreman.domain.signature import parse_secrets
 from foreman.errors import SettingInvalid
 from foreman.net.passthrough import Passthrough
 from foreman.net.upstream import Kind, Upstream, make_upstream

@@ -13,21 +13,14 @@ and that of a ping, which no job sends::
 
 from __future__ import annotations
 
-import binascii
-import hashlib
-import hmac
 import json
-from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import Any
 
 from foreman.domain.job import Artifact, Job, Moment
 from foreman.domain.lifecycle import TERMINAL, State
 from foreman.domain.moment import rfc3339
-from foreman.errors import SettingInvalid
-
-#: What a secret in Base64 begins with: Standard Webhooks, "Signature scheme", https://www.standardwebhooks.com.
-_BASE64_PREFIX = "whsec_"
+from foreman.domain.signature import sign
 
 
 def event_id(job_id: str, state: State) -> str:
@@ -99,35 +92,7 @@ def event_headers(  # noqa: PLR0913  one argument for each thing the contract's 
         "X-Foreman-Attempt": str(attempt),
         "X-Foreman-Sequence": str(sequence),
     }
-    if secrets:
-        signed = f"{event_id}.{seconds}.".encode() + body
-        headers["X-Foreman-Signature"] = ",".join(f"sha256={_hmac(secret, body).hex()}" for secret in secrets)
-        headers["webhook-signature"] = " ".join(f"v1,{b64encode(_hmac(secret, signed)).decode()}" for secret in secrets)
-    return headers
-
-
-def parse_secrets(setting: str) -> tuple[bytes, ...]:
-    """The keys in ``webhook.secret``, which holds none, one, or during a rotation several separated by commas.
-
-    ``whsec_X`` is the bytes b64decode(X), padding optional; anything else its UTF-8 bytes. White space around a secret
-    is dropped.
-
-    Raises: SettingInvalid for a ``whsec_`` without Base64 after it. The secret is not in the message.
-    """
-    return tuple(_key(secret.strip()) for secret in setting.split(",") if secret.strip())
-
-
-def _key(secret: str) -> bytes:
-    if not secret.startswith(_BASE64_PREFIX):
-        return secret.encode("utf-8", "surrogateescape")  # the very bytes of an environment that is not UTF-8
-    text = secret.removeprefix(_BASE64_PREFIX).rstrip("=")
-    try:
-        key = b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if not key:
-        raise SettingInvalid("webhook.secret", "must have Base64 after whsec_")
-    return key
+    return headers | sign(event_id, seconds, body, secrets)
 
 
 def _artifact(artifact: Artifact, public_url: str, inline_limit_b: int) -> bytes:
@@ -149,7 +114,3 @@ def _dump(value: dict[str, Any]) -> bytes:
     """Compact JSON; a lone surrogate, which UTF-8 cannot hold, is escaped, and its escape is the one that JSON has."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")
-
-
-def _hmac(secret: bytes, message: bytes) -> bytes:
-    return hmac.new(secret, message, hashlib.sha256).digest()

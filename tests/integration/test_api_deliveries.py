@@ -15,9 +15,9 @@ from foreman import clock
 from foreman.api.webhooks import MAX_PINGS
 from foreman.domain.address import Policy
 from foreman.domain.delivery import Attempt, Dead, Delivered, Schedule
-from foreman.domain.event import parse_secrets
 from foreman.domain.lifecycle import State
 from foreman.domain.moment import rfc3339
+from foreman.domain.signature import parse_secrets
 from foreman.net.webhooks import WebhookSender
 from foreman.queue import messages
 from foreman.services.deliver import Deliverer

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from foreman.domain.event import event_headers
+from foreman.domain.event import event_headers, ping_body
 from foreman.domain.lifecycle import EDGES, Cause, State
 from foreman.domain.setting import plain
 from foreman.settings import KEYS, PREFIX, Settings, conf_path
@@ -181,7 +181,17 @@ def test_python_snippets_compile(path: Path) -> None:
         compile(code, f"{path.name} snippet {number}", "exec", dont_inherit=True)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+def test_the_snippet_with_foremans_own_receiver_tells_genuine_from_forged(capsys: pytest.CaptureFixture[str]) -> None:
+    """It answers 204 to what foreman signs and 401 to anything else, and says what was wrong."""
+    names: dict[str, Any] = {}
+    exec(_snippets(ROOT / "docs/webhooks.md")[0], names)  # noqa: S102  the document is what is tested
+    body = ping_body("J-done", 0)
+    assert names["receive"](_signed(body), body, "s3cret, newer") == 204
+    assert names["receive"](_signed(body), body, "another") == 401
+    assert capsys.readouterr().out.startswith("refused: X-Foreman-Signature is not")
+
+
+@pytest.mark.parametrize("number", [1, 2])
 def test_the_snippets_for_receivers_tell_genuine_from_forged(number: int) -> None:
     """Both ways to verify accept what foreman signs, also during a rotation, and nothing else."""
     names: dict[str, Any] = {}

@@ -12,9 +12,10 @@ import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreman.domain.event import event_body, event_headers, event_id, parse_secrets
+from foreman.domain.event import event_body, event_headers, event_id
 from foreman.domain.job import Artifact, Job, JobFailure, Limits, Priority
 from foreman.domain.lifecycle import Cause, State
+from foreman.domain.signature import parse_secrets
 from foreman.errors import SettingInvalid
 
 JOB_ID = "01JD0000000000000000000000"
