@@ -103,13 +103,14 @@ class Runner:
         Returns the seconds after which the permit should come back because the job must be tried again; None if it is
         used up. When no slot is free it is used up too: whoever frees one looks once more.
         """
+        asked_at = clock.monotonic()
         claim = self.claims.claim(clock.now())
         if isinstance(claim, NoClaim):
             self._fail_unplaceable()
             return None
         try:
             # The claim is kept alive until the outcome is recorded, however long the database takes.
-            with self.leases.keep(claim) as held:
+            with self.leases.keep(claim, asked_at) as held:
                 delay_s = self._record(claim, self._execute(claim, held), held)
         except StaleLease:
             log.warning("run given up: the claim is somebody else's", job_id=claim.job.id, attempt=claim.job.attempt)
