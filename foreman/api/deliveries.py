@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Literal
 
 import falcon
 
 from foreman import clock
+from foreman.api import shown
 from foreman.api.momentary import answer
 from foreman.api.parameter import parameters_of
 from foreman.api.query import MAX_LIMIT, cursor, cursor_of, job_id_of, limit, limit_of
@@ -41,9 +42,9 @@ class DeliveriesResource:
         job = self.jobs.get(job_id_of(job_id))
         found = self.deliveries.tries(job.id, clock.now(), after=after, limit=most + 1)
         page = found[:most]
-        last = page[-1] if len(found) > most else None
-        following = last and cursor_of(last.at, last.sequence, last.attempt)
-        answer(resp, {"deliveries": [_shown(job.id, each) for each in page], "next_cursor": following})
+        following = _cursor_after(page[-1]) if len(found) > most else None
+        told: shown.DeliveryPage = {"deliveries": [_shown(job.id, each) for each in page], "next_cursor": following}
+        answer(resp, told)
 
     on_head = on_get
 
@@ -62,8 +63,17 @@ class RedeliverResource:
             raise EventNotFound(job.id, state)
         self.redeliverer.redeliver(job.id, State(state))
         resp.status = HTTPStatus.ACCEPTED
-        answer(resp, {"event_id": event_id(job.id, State(state)), "state": state, "status": "pending"})
+        told: shown.Redelivery = {
+            "event_id": event_id(job.id, State(state)),
+            "state": State(state),
+            "status": "pending",
+        }
+        answer(resp, told)
         resp.set_header("Location", f"{location(job.id)}/deliveries")
+
+
+def _cursor_after(last: Try) -> str:
+    return cursor_of(last.at, last.sequence, last.attempt)
 
 
 def _place(text: str) -> tuple[int, int, int]:
@@ -71,7 +81,7 @@ def _place(text: str) -> tuple[int, int, int]:
     return at, sequence, attempt
 
 
-def _shown(job_id: str, made: Try) -> dict[str, Any]:
+def _shown(job_id: str, made: Try) -> shown.Delivery:
     return {
         "event_id": event_id(job_id, made.state),
         "state": made.state,
@@ -86,7 +96,7 @@ def _shown(job_id: str, made: Try) -> dict[str, Any]:
     }
 
 
-def _outcome(made: Try) -> str:
+def _outcome(made: Try) -> Literal["delivered", "failed", "in_flight", "unknown"]:
     if made.status is None and made.error is None:
         return "in_flight" if made.under_way else "unknown"
     return "delivered" if is_success(made.status) else "failed"

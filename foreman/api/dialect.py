@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Literal
+
+from foreman.api.shown import OllamaError, OpenAIError
 
 #: Below these paths foreman is taken for Ollama and for OpenAI.
 OLLAMA, OPENAI = "/api", "/v1"
@@ -15,7 +17,7 @@ _CODES: dict[int, str] = {
 }
 
 
-def foreign(path: str, status: int, message: str) -> dict[str, Any] | None:
+def foreign(path: str, status: int, message: str) -> OllamaError | OpenAIError | None:
     """The body of an error as the clients that ask ``path`` read it; ``None`` where that is foreman's own form.
 
     Source: Ollama's ``docs/api.md`` and OpenAI's API reference, section "Error codes".
@@ -32,7 +34,7 @@ def _is_below(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(f"{prefix}/")
 
 
-def _type_of(status: int) -> str:
+def _type_of(status: int) -> Literal["invalid_request_error", "not_found_error", "server_error"]:
     match status:
         case HTTPStatus.NOT_FOUND:
             return "not_found_error"

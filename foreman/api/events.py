@@ -19,16 +19,18 @@ from http import HTTPStatus
 
 import falcon
 
+from foreman.api import shown
 from foreman.api.client import Client
 from foreman.api.places import Place, Places
 from foreman.api.query import job_id_of
 from foreman.clock import monotonic
-from foreman.domain.job import Job
+from foreman.domain.job import Job, Moment
 from foreman.domain.json_value import compact
 from foreman.domain.lifecycle import State
+from foreman.domain.moment import rfc3339
 from foreman.queue.follower import Ended, Entry
 from foreman.queue.live import MAX_DATA_B, Kind
-from foreman.services.watch import Watch, Watcher, state_data
+from foreman.services.watch import Watch, Watcher
 from foreman.store.jobs import Jobs
 
 MEDIA_SSE = "text/event-stream"
@@ -88,11 +90,18 @@ def wants_stream(accept: str) -> bool:
     return found is not None and (found[1] is None or found[1].strip("0.") != "")
 
 
-def history(job: Job) -> dict[str, object]:
+def history(job: Job) -> shown.JobHistory:
     """The states that a job has reached, in order."""
-    states = [state_data(job, number, state, at) for number, (state, at) in enumerate(job.reached, start=1)]
-    # The number of the run is only known of the last one.
-    return {"job_id": job.id, "events": [{key: each[key] for key in each if key != "attempt"} for each in states]}
+    entries = [_entry(job, number, state, at) for number, (state, at) in enumerate(job.reached, start=1)]
+    return {"job_id": job.id, "events": entries}
+
+
+def _entry(job: Job, sequence: int, state: State, at: Moment) -> shown.HistoryEntry:
+    """A state as the stream has it, but for the run, whose number is only known of the last one."""
+    entry: shown.HistoryEntry = {"state": state, "at": rfc3339(at), "sequence": sequence}
+    if state is State.FAILED and job.failure is not None:
+        entry["error"] = job.failure.as_json()
+    return entry
 
 
 class EventStream:

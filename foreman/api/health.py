@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import falcon
 
+from foreman.api import shown
 from foreman.api.momentary import answer
 from foreman.api.readiness import CHECK_TIMEOUT_S, Readiness
 
@@ -23,7 +24,8 @@ class HealthResource:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Say that the process lives."""
         degraded = any(self.readiness.look(HEALTH_PATIENCE_S).values())
-        answer(resp, {"status": "ok", "degraded": degraded})
+        told: shown.Health = {"status": "ok", "degraded": degraded}
+        answer(resp, told)
 
     on_head = on_get
 
@@ -40,9 +42,12 @@ class ReadyResource:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Name each dependency and what is wrong with it."""
         found = self.readiness.look(CHECK_TIMEOUT_S)
-        checks = {name: {"status": "failed" if wrong else "ok", "detail": wrong} for name, wrong in found.items()}
         ready = not any(found.values())
-        answer(resp, {"status": "ready" if ready else "unready", "checks": checks})
+        told: shown.Readiness = {
+            "status": "ready" if ready else "unready",
+            "checks": {name: {"status": "failed" if wrong else "ok", "detail": wrong} for name, wrong in found.items()},
+        }
+        answer(resp, told)
         resp.status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
 
     on_head = on_get

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import falcon
 
 from foreman import clock
+from foreman.api import shown
 from foreman.api.body import read_json
 from foreman.api.gate import admitted, caller_of
 from foreman.api.headers import etag_matches, idempotency_key, preferred_wait_s
@@ -68,7 +69,9 @@ class JobsResource:
         found = self.jobs.page(replace(wanted, limit=wanted.limit + 1))
         page = found[: wanted.limit]
         more = len(found) > len(page)
-        answer(resp, {"jobs": [summary(job) for job in page], "next_cursor": cursor_of(page[-1].id) if more else None})
+        following = cursor_of(page[-1].id) if more else None
+        told: shown.JobPage = {"jobs": [summary(job) for job in page], "next_cursor": following}
+        answer(resp, told)
 
     on_head = on_get
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import falcon
 
 from foreman import clock
+from foreman.api import shown
 from foreman.api.momentary import answer
 from foreman.domain.moment import rfc3339_or_none
 from foreman.store.origins import Origins, OriginStatus
@@ -24,13 +24,13 @@ class OriginsResource:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """List them: circuits that are not closed first, then those for which the most events are pending."""
-        shown = [_shown(each) for each in self.origins.of_note(clock.now(), MOST)]
-        answer(resp, {"origins": shown})
+        told: shown.Origins = {"origins": [_shown(each) for each in self.origins.of_note(clock.now(), MOST)]}
+        answer(resp, told)
 
     on_head = on_get
 
 
-def _shown(status: OriginStatus) -> dict[str, Any]:
+def _shown(status: OriginStatus) -> shown.Origin:
     return {
         "origin": status.origin,
         "circuit": status.circuit,

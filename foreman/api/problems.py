@@ -18,6 +18,7 @@ from typing import Any
 import falcon
 
 from foreman import errors, logs
+from foreman.api import shown
 from foreman.api.access import shown_path
 from foreman.api.dialect import foreign
 from foreman.domain.json_value import compact
@@ -249,7 +250,7 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(errors.ForemanError, _foreseen)
 
 
-def problem_body(kind: Kind, status: HTTPStatus, detail: str) -> dict[str, Any]:
+def problem_body(kind: Kind, status: HTTPStatus, detail: str) -> shown.Problem:
     """The JSON object of a problem of one ``kind``."""
     return {"type": f"urn:foreman:problem:{kind.name}", "title": kind.title, "status": status, "detail": detail}
 
@@ -259,15 +260,16 @@ def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPErr
     status = HTTPStatus(error.status_code)
     kind = error.kind if isinstance(error, HTTPProblem) else _OF_STATUS.get(status, BAD_REQUEST)
     detail = error.description or kind.detail
-    body = foreign(req.path, status, detail)
-    if body is None:
+    foreigns = foreign(req.path, status, detail)
+    if foreigns is not None:
+        resp.data = compact(foreigns)
+        resp.content_type = falcon.MEDIA_JSON
+    else:
         body = problem_body(kind, status, detail)
         if isinstance(error, HTTPProblem) and error.problems:
             body["errors"] = [{"pointer": each.pointer, "detail": each.detail} for each in error.problems]
+        resp.data = compact(body)
         resp.content_type = MEDIA_PROBLEM
-    else:
-        resp.content_type = falcon.MEDIA_JSON
-    resp.data = compact(body)
     resp.set_header("Cache-Control", "no-store")
 
 

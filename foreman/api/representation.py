@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from foreman.domain.job import Artifact, Job
+from foreman.api import shown
+from foreman.domain.job import Artifact, Failure, Job
 from foreman.domain.json_value import compact
 from foreman.domain.moment import rfc3339, rfc3339_or_none
 from foreman.store.events import EventStatus
 from foreman.store.line import Outlook
 
 
-def summary(job: Job) -> dict[str, Any]:
+def summary(job: Job) -> shown.JobSummary:
     """A job in a listing: without ``queue_position``, ``eta_s``, ``result``, ``artifacts`` and ``webhook``.
 
     Those are what takes another query for each job; the job itself, one GET away, has them.
     """
-    return _identity(job) | {"error": _error(job)}
+    return {**_identity(job), "error": _error(job)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def document(  # noqa: PLR0913  one argument for each table that a job is spread
     """
     head = compact(_identity(job) | {"queue_position": outlook.position})[:-1]
     result = compact(job.stats) if completion is None else completion
-    tail = {
+    tail: shown.JobTail = {
         "error": _error(job),
         "artifacts": [_artifact(each, job, public_url) for each in artifacts],
         "webhook": None
@@ -59,8 +59,14 @@ def document(  # noqa: PLR0913  one argument for each table that a job is spread
 
 def accepted(job: Job, queue_position: int | None) -> bytes:
     """The answer to a submission; ``state`` is past ``queued`` only for a job that was submitted before."""
-    links = {"self": location(job.id), "events": f"{location(job.id)}/events", "cancel": f"{location(job.id)}/cancel"}
-    return compact({"job_id": job.id, "state": job.state, "queue_position": queue_position, "links": links})
+    path = location(job.id)
+    told: shown.Accepted = {
+        "job_id": job.id,
+        "state": job.state,
+        "queue_position": queue_position,
+        "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"},
+    }
+    return compact(told)
 
 
 def location(job_id: str) -> str:
@@ -72,7 +78,7 @@ def _etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
-def _identity(job: Job) -> dict[str, Any]:
+def _identity(job: Job) -> shown.JobIdentity:
     return {
         "job_id": job.id,
         "state": job.state,
@@ -82,15 +88,22 @@ def _identity(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "created_at": rfc3339(job.created_at),
         "expires_at": rfc3339_or_none(job.expires_at),
-        "timestamps": {state: rfc3339(at) for state, at in job.reached},
+        "timestamps": _timestamps(job),
     }
 
 
-def _error(job: Job) -> Mapping[str, Any] | None:
+def _timestamps(job: Job) -> shown.Timestamps:
+    entered: shown.Timestamps = {}
+    for state, at in job.reached:
+        entered[state.value] = rfc3339(at)
+    return entered
+
+
+def _error(job: Job) -> Failure | None:
     return None if job.failure is None else job.failure.as_json()
 
 
-def _artifact(artifact: Artifact, job: Job, public_url: str) -> dict[str, Any]:
+def _artifact(artifact: Artifact, job: Job, public_url: str) -> shown.ArtifactEntry:
     return {
         "name": artifact.name,
         "content_type": artifact.content_type,
@@ -101,7 +114,7 @@ def _artifact(artifact: Artifact, job: Job, public_url: str) -> dict[str, Any]:
     }
 
 
-def _event(event: EventStatus) -> dict[str, Any]:
+def _event(event: EventStatus) -> shown.EventEntry:
     return {
         "state": event.state,
         "sequence": event.sequence,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import falcon
 
 from foreman import clock
+from foreman.api import shown
 from foreman.api.momentary import answer
 from foreman.domain.job import Moment
 from foreman.domain.moment import rfc3339, rfc3339_or_none
@@ -27,17 +27,18 @@ class UpstreamsResource:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Tell of each, in the order of the settings."""
         now = clock.now()
-        answer(resp, {"upstreams": [self._shown(each, now) for each in self.upstreams.standings()]})
+        told: shown.Upstreams = {"upstreams": [self._shown(each, now) for each in self.upstreams.standings()]}
+        answer(resp, told)
 
     on_head = on_get
 
-    def _shown(self, standing: Standing, now: Moment) -> dict[str, Any]:
+    def _shown(self, standing: Standing, now: Moment) -> shown.Upstream:
         problem = standing.problem(now)
         available = standing.survey.available
         return {
             "name": standing.name,
             "kind": self.kinds[standing.name],
-            "status": str(standing.status(now)),
+            "status": standing.status(now),
             "slots": standing.slots.count,
             "slots_in_use": standing.used,
             "models": list(standing.slots.models),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any
 
 import falcon
 
+from foreman.api import shown
 from foreman.api.body import read_json
 from foreman.api.momentary import answer
 from foreman.api.parameter import Parameter, parameters_of
@@ -43,7 +43,8 @@ class WebhookEventsResource:
         found = self.deliveries.events(replace(wanted, limit=wanted.limit + 1))
         page = found[: wanted.limit]
         following = cursor_of(page[-1].job_id, page[-1].sequence) if len(found) > len(page) else None
-        answer(resp, {"events": [_shown(each) for each in page], "next_cursor": following})
+        told: shown.WebhookEventPage = {"events": [_shown(each) for each in page], "next_cursor": following}
+        answer(resp, told)
 
     on_head = on_get
 
@@ -58,7 +59,8 @@ class RecoverResource:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send again what died since a moment, and say how many events that is."""
         wanted = read_recovery(read_json(req, self.max_body_b))
-        answer(resp, {"recovered": self.redeliverer.recover(wanted)})
+        told: shown.Recovered = {"recovered": self.redeliverer.recover(wanted)}
+        answer(resp, told)
         resp.status = HTTPStatus.ACCEPTED
 
 
@@ -77,15 +79,13 @@ class PingResource:
         url = read_ping(read_json(req, self.max_body_b), self.policy)
         with self.pings.take(), self.places.take():
             attempt = self.pinger.ping(url)
-        answer(
-            resp,
-            {
-                "outcome": "delivered" if is_success(attempt.status) else "failed",
-                "status": attempt.status,
-                "error": attempt.error,
-                "duration_ms": attempt.duration_ms,
-            },
-        )
+        told: shown.PingOutcome = {
+            "outcome": "delivered" if is_success(attempt.status) else "failed",
+            "status": attempt.status,
+            "error": attempt.error,
+            "duration_ms": attempt.duration_ms,
+        }
+        answer(resp, told)
 
 
 def _filter(req: falcon.Request) -> EventFilter:
@@ -103,7 +103,7 @@ def _place(text: str) -> tuple[str, int]:
     return job_id, int(sequence)
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
+def _shown(entry: Entry) -> shown.WebhookEvent:
     return {
         "event_id": event_id(entry.job_id, entry.state),
         "job_id": entry.job_id,

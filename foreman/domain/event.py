@@ -14,13 +14,65 @@ and that of a ping, which no job sends::
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
 
-from foreman.domain.job import Artifact, Job, Moment
+from foreman.domain.job import Artifact, Failure, Job, Moment
 from foreman.domain.lifecycle import TERMINAL, State
 from foreman.domain.moment import rfc3339
 from foreman.domain.signature import sign
+
+
+class Reached(TypedDict):
+    """A state and when it was entered."""
+
+    state: State
+    at: str
+
+
+class EventHead(TypedDict):
+    """What an event says of its job, in the order of the body."""
+
+    id: str
+    type: str
+    timestamp: str
+    job_id: str
+    state: State
+    previous_state: State | None
+    sequence: int
+    terminal: bool
+    model: str
+    metadata: dict[str, Any]
+    attempt: int
+    error: Failure | None
+    history: list[Reached]
+    result: dict[str, Any] | None
+
+
+class Attached(TypedDict):
+    """An artifact of an event; `data` is the JSON itself, and there if it is inline."""
+
+    name: str
+    content_type: str
+    size_b: int
+    sha256: str
+    url: str
+    inline: bool
+    data: NotRequired[Any]
+
+
+class Event(EventHead):
+    """What a receiver is sent of a state that a job has reached: the same bytes on every try."""
+
+    artifacts: list[Attached]
+
+
+class PingEvent(TypedDict):
+    """What a receiver is sent by a ping."""
+
+    id: str
+    type: Literal["ping"]
+    timestamp: str
 
 
 def event_id(job_id: str, state: State) -> str:
@@ -37,7 +89,7 @@ def event_body(job: Job, artifacts: Sequence[Artifact], *, public_url: str, inli
     Raises: ValueError if the job's metadata or stats hold NaN or an infinity, which JSON has no words for.
     """
     before = job.reached[-2][0] if len(job.reached) > 1 else None
-    head = {
+    head: EventHead = {
         "id": event_id(job.id, job.state),
         "type": f"job.{job.state}",
         "timestamp": rfc3339(job.reached[-1][1]),
@@ -65,7 +117,8 @@ def ping_id(ulid: str) -> str:
 
 def ping_body(event_id: str, now: Moment) -> bytes:
     """The body of a ping sent ``now``."""
-    return _dump({"id": event_id, "type": "ping", "timestamp": rfc3339(now)})
+    body: PingEvent = {"id": event_id, "type": "ping", "timestamp": rfc3339(now)}
+    return _dump(body)
 
 
 def event_headers(  # noqa: PLR0913  one argument for each thing the contract's table of headers is made of
@@ -97,7 +150,7 @@ def event_headers(  # noqa: PLR0913  one argument for each thing the contract's 
 
 def _artifact(artifact: Artifact, public_url: str, inline_limit_b: int) -> bytes:
     inline = artifact.data is not None and artifact.size_b <= inline_limit_b
-    listed = {
+    listed: Attached = {
         "name": artifact.name,
         "content_type": artifact.content_type,
         "size_b": artifact.size_b,
@@ -110,7 +163,7 @@ def _artifact(artifact: Artifact, public_url: str, inline_limit_b: int) -> bytes
     return _dump(listed)[:-1] + b',"data":' + artifact.data + b"}"
 
 
-def _dump(value: dict[str, Any]) -> bytes:
+def _dump(value: Mapping[str, object]) -> bytes:
     """Compact JSON; a lone surrogate, which UTF-8 cannot hold, is escaped, and its escape is the one that JSON has."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")

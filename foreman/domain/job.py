@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from foreman.domain.lifecycle import RETRYABLE, Cause, State
 
@@ -68,6 +68,15 @@ class JobRequest:
     digest: str
 
 
+class Failure(TypedDict):
+    """Why a job failed, or an upstream is left alone."""
+
+    code: Cause
+    message: str
+    retryable: bool
+    upstream_status: NotRequired[int]
+
+
 @dataclass(frozen=True, slots=True)
 class JobFailure:
     """Why a job failed: ``error`` in JSON. ``message`` is for people and holds no path, secret or address."""
@@ -76,9 +85,9 @@ class JobFailure:
     message: str
     upstream_status: int | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Failure:
         """``{"code", "message", "retryable"}`` and ``"upstream_status"`` where the upstream gave one."""
-        body: dict[str, Any] = {"code": str(self.code), "message": self.message, "retryable": self.code in RETRYABLE}
+        body: Failure = {"code": self.code, "message": self.message, "retryable": self.code in RETRYABLE}
         if self.upstream_status is not None:
             body["upstream_status"] = self.upstream_status
         return body
