@@ -46,6 +46,7 @@ from foreman.stock import settings, stores
 from foreman.store import schema
 from foreman.store.keys import Keys
 from foreman.store.redelivery import Redelivery
+from foreman.store.sessions import Sessions
 from foreman.store.setback import Setback
 from foreman.tally import Tally
 
@@ -112,7 +113,7 @@ def tally() -> Tally:
 @cache
 def authenticator() -> Authenticator | None:
     """Tells who sends a request; ``None`` where no key is wanted: whoever reaches the API may do everything."""
-    return Authenticator(keys()) if settings().keys_required else None
+    return Authenticator(keys(), Sessions()) if settings().keys_required else None
 
 
 def keys() -> Keys:

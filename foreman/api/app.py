@@ -12,7 +12,7 @@ import falcon
 from foreman.api import problems
 from foreman.api.access import AccessLog
 from foreman.api.artifacts import ArtifactResource
-from foreman.api.assets import PREFIX, Assets, read_assets
+from foreman.api.assets import PREFIX, shipped
 from foreman.api.cancel import CancelResource
 from foreman.api.chat import ChatResource, Reader
 from foreman.api.conversation import Desk
@@ -30,6 +30,9 @@ from foreman.api.passthrough import PATHS, Counter, Order, Question
 from foreman.api.places import Places
 from foreman.api.problems import TOO_MANY_PINGS
 from foreman.api.readiness import Check, Readiness
+from foreman.api.ui import faults
+from foreman.api.ui.browser import Browser
+from foreman.api.ui.routes import add_routes as add_page
 from foreman.api.upstreams import UpstreamsResource
 from foreman.api.view import JobView
 from foreman.api.waiting import WaitingRoom
@@ -102,9 +105,15 @@ class Parts:
 
 def make_app(parts: Parts) -> falcon.App[Any, Any]:
     """The WSGI application."""
-    app: falcon.App[Any, Any] = falcon.App(middleware=[AccessLog(parts.tally), Gate(parts.authenticator, parts.jobs)])
+    middleware: Any = [
+        AccessLog(parts.tally),
+        Browser(parts.public_url, parts.max_body_b),
+        Gate(parts.authenticator, parts.jobs),
+    ]
+    app: falcon.App[Any, Any] = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     problems.install(app)
+    app.set_error_serializer(faults.serialize)
     view = JobView(
         parts.jobs, parts.line, parts.events, parts.artifacts, parts.objects, parts.public_url, parts.inline_limit_b
     )
@@ -126,15 +135,17 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
     app.add_route("/metrics", MetricsResource(parts.metrics))
-    app.add_route(PREFIX + "{name:path}", Assets(read_assets()))
-    _add_long_routes(app, parts)
+    app.add_route(PREFIX + "{name:path}", shipped())
+    places = Places(parts.max_followers)
+    events = EventsResource(parts.jobs, parts.watcher, places, parts.stopping)
+    app.add_route("/jobs/{job_id}/events", events)
+    _add_long_routes(app, parts, places)
+    add_page(app, parts, view, waiting, events)
     return app
 
 
-def _add_long_routes(app: falcon.App[Any, Any], parts: Parts) -> None:
+def _add_long_routes(app: falcon.App[Any, Any], parts: Parts, places: Places) -> None:
     """The routes whose clients stay connected, all bounded by the same places."""
-    places = Places(parts.max_followers)
-    app.add_route("/jobs/{job_id}/events", EventsResource(parts.jobs, parts.watcher, places, parts.stopping))
     pings = Places(MAX_PINGS, TOO_MANY_PINGS)
     app.add_route("/webhooks/ping", PingResource(parts.pinger, parts.policy, pings, places, parts.max_body_b))
     desk = Desk(parts.submitter.in_passing(), parts.watcher, parts.canceller, places, parts.stopping)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
@@ -95,3 +96,9 @@ class Assets:
         resp.data = asset.body
 
     on_head = on_get
+
+
+@cache
+def shipped() -> Assets:
+    """The files of this package, read once."""
+    return Assets(read_assets())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal
 
 import falcon
 
@@ -14,7 +13,6 @@ from foreman.api.momentary import answer
 from foreman.api.parameter import parameters_of
 from foreman.api.query import MAX_LIMIT, cursor, cursor_of, job_id_of, limit, limit_of
 from foreman.api.representation import location
-from foreman.domain.delivery import is_success
 from foreman.domain.event import event_id
 from foreman.domain.lifecycle import State
 from foreman.domain.moment import rfc3339
@@ -89,14 +87,8 @@ def _shown(job_id: str, made: Try) -> shown.Delivery:
         "attempt": made.attempt,
         "at": rfc3339(made.at),
         "duration_ms": made.duration_ms,
-        "outcome": _outcome(made),
+        "outcome": made.outcome,
         "status": made.status,
         "error": made.error,
         "response_excerpt": made.excerpt,
     }
-
-
-def _outcome(made: Try) -> Literal["delivered", "failed", "in_flight", "unknown"]:
-    if made.status is None and made.error is None:
-        return "in_flight" if made.under_way else "unknown"
-    return "delivered" if is_success(made.status) else "failed"

@@ -14,14 +14,18 @@ import falcon
 from foreman.api import assets, passthrough
 from foreman.api.problems import NO_KEY, NOT_ADMIN, HTTPProblem
 from foreman.api.query import job_id_of
+from foreman.api.ui.browser import ROOT, SIGN_IN, is_page
 from foreman.domain.api_key import ANYBODY, Caller, within
 from foreman.domain.job import JobRequest
 from foreman.errors import JobNotFound
 from foreman.services.authenticate import Authenticator
 from foreman.store.jobs import Jobs
 
+#: Where whoever has yet to show a key on the page does so.
+SIGN_IN_PATH = f"{ROOT}/login"
+
 #: Asked by supervisors and load balancers, which have no key; the answers tell nothing of anybody's jobs.
-OPEN = frozenset({"/healthz", "/readyz"})
+OPEN = frozenset({"/healthz", "/readyz", SIGN_IN_PATH})
 
 #: Routes, as they are added to the app, that heed whose jobs they show or tell nothing of jobs.
 SHARED = frozenset(
@@ -33,6 +37,10 @@ SHARED = frozenset(
         "/v1/models/{model:path}",
         *passthrough.PATHS["GET"],
         *passthrough.PATHS["POST"],
+        ROOT,
+        f"{ROOT}/queue",
+        f"{ROOT}/submit",
+        f"{ROOT}/logout",
     }
 )
 
@@ -57,7 +65,8 @@ class Gate:
         if self._authenticator is None:
             req.context.caller = ANYBODY
         elif not is_open(req.path):
-            req.context.caller = self._authenticated(self._authenticator, req)
+            find = self._signed_in if is_page(req.path) else self._authenticated
+            req.context.caller = find(self._authenticator, req)
 
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, _resource: object, params: dict[str, Any]
@@ -86,6 +95,15 @@ class Gate:
         # RFC 6750 section 3: who sent nothing is told no error.
         challenge = "Bearer" if authorization is None else 'Bearer error="invalid_token"'
         raise HTTPProblem(NO_KEY, headers={"WWW-Authenticate": challenge})
+
+    @staticmethod
+    def _signed_in(authenticator: Authenticator, req: falcon.Request) -> Caller:
+        """On the page a key is shown once; a header is not looked at, and elsewhere no cookie is."""
+        token = req.context.given_token
+        caller = None if token is None else authenticator.signed_in(token)
+        if caller is None:
+            raise HTTPProblem(SIGN_IN, headers={"WWW-Authenticate": "Bearer"})
+        return caller
 
 
 def is_open(path: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,10 +49,19 @@ def parameters_of(req: falcon.Request, known: Collection[Parameter]) -> dict[str
     Raises:
         HTTPProblem: 400 naming one that is not so.
     """
+    return read_all(req.params, known)
+
+
+def read_all(params: Mapping[str, str | list[str]], known: Collection[Parameter]) -> dict[str, Any]:
+    """As ``parameters_of``, of parameters that were taken apart before.
+
+    Raises:
+        HTTPProblem: 400 naming one that is not so.
+    """
     by_name = {each.name: each for each in known if each.prefix is None}
     by_prefix = {each.prefix: each for each in known if each.prefix is not None}
     given: dict[str, Any] = {}
-    for name, text in req.params.items():
+    for name, text in params.items():
         prefix = next((each for each in by_prefix if name.startswith(each)), None)
         parameter = by_name.get(name) or (by_prefix[prefix] if prefix else None)
         if parameter is None:

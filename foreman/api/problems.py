@@ -245,7 +245,7 @@ class HTTPProblem(falcon.HTTPError):
 
 def install(app: falcon.App[Any, Any]) -> None:
     """Make ``app`` answer every error as a problem."""
-    app.set_error_serializer(_serialize)
+    app.set_error_serializer(serialize)
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(errors.ForemanError, _foreseen)
 
@@ -255,10 +255,15 @@ def problem_body(kind: Kind, status: HTTPStatus, detail: str) -> shown.Problem:
     return {"type": f"urn:foreman:problem:{kind.name}", "title": kind.title, "status": status, "detail": detail}
 
 
-def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+def kind_of(error: falcon.HTTPError) -> Kind:
+    """What kind of problem an error is, Falcon's own included."""
+    return error.kind if isinstance(error, HTTPProblem) else _OF_STATUS.get(HTTPStatus(error.status_code), BAD_REQUEST)
+
+
+def serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     """Write the body of a problem, Falcon's own errors included."""
     status = HTTPStatus(error.status_code)
-    kind = error.kind if isinstance(error, HTTPProblem) else _OF_STATUS.get(status, BAD_REQUEST)
+    kind = kind_of(error)
     detail = error.description or kind.detail
     foreigns = foreign(req.path, status, detail)
     if foreigns is not None:

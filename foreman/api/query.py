@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import falcon
@@ -106,7 +107,11 @@ def filter_of(req: falcon.Request) -> Filter:
     Raises:
         HTTPProblem: 400 naming a parameter that is unknown, repeated or wrong.
     """
-    given = parameters_of(req, JOBS)
+    return filter_from(parameters_of(req, JOBS))
+
+
+def filter_from(given: Mapping[str, Any]) -> Filter:
+    """The filter that parameters of ``JOBS``, already read, describe."""
     prefix = str(METADATA.prefix)
     return Filter(
         state=State(given["state"]) if "state" in given else None,
@@ -118,6 +123,6 @@ def filter_of(req: falcon.Request) -> Filter:
     )
 
 
-def limit_of(given: dict[str, Any], default: int) -> int:
+def limit_of(given: Mapping[str, Any], default: int) -> int:
     """How many entries a page may have."""
     return int(given.get("limit", default))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from foreman.domain.delivery import TryError
+from foreman.domain.delivery import Outcome, TryError
 from foreman.domain.job import Failure
 from foreman.domain.lifecycle import State
 from foreman.domain.origin_health import Circuit
@@ -163,7 +163,7 @@ class Delivery(TypedDict):
     at: Time
     duration_ms: Annotated[int | None, Meta(ge=0)]
     outcome: Annotated[
-        Literal["delivered", "failed", "in_flight", "unknown"],
+        Outcome,
         Meta(description="`unknown`: the sender died, and the receiver may have the event."),
     ]
     status: HttpStatus

@@ -21,6 +21,9 @@ log = logs.get_logger(__name__)
 #: The artifact that is a job's native response object; contract section 4.
 COMPLETION = "completion"
 
+#: The artifact that is what text there was of a run that failed.
+PARTIAL = "partial"
+
 
 @dataclass(frozen=True, slots=True)
 class JobView:
@@ -48,14 +51,15 @@ class JobView:
         return document(
             job,
             outlook=self.line.outlook(job, clock.now()),
-            completion=self._completion(job, artifacts),
+            completion=self.inline(job, artifacts, COMPLETION),
             artifacts=artifacts,
             events=self.events.of(job_id) if job.webhook is not None else (),
             public_url=self.public_url,
         )
 
-    def _completion(self, job: Job, artifacts: Sequence[Artifact]) -> bytes | None:
-        found = next((each for each in artifacts if each.name == COMPLETION), None)
+    def inline(self, job: Job, artifacts: Sequence[Artifact], name: str) -> bytes | None:
+        """The artifact called ``name``; ``None``: there is none, it is too large, or it cannot be read now."""
+        found = next((each for each in artifacts if each.name == name), None)
         if found is None or found.size_b > self.inline_limit_b:
             return None
         if found.data is not None or found.location is None:
@@ -64,5 +68,5 @@ class JobView:
             return b"".join(self.objects.read(found.location, 0, found.size_b))
         except (FileNotFoundError, ArtifactStoreUnavailable) as error:
             # The state of the job is worth more than no answer; its artifact's URL tells what is wrong with the bytes.
-            log.warning("completion not read", job_id=job.id, reason=type(error).__name__)
+            log.warning("artifact not read", job_id=job.id, artifact=name, reason=type(error).__name__)
             return None

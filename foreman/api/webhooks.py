@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import Any
 
 import falcon
 
@@ -39,10 +41,10 @@ class WebhookEventsResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List events of all jobs: those of the newest job first."""
-        wanted = _filter(req)
+        wanted = event_filter(parameters_of(req, EVENTS))
         found = self.deliveries.events(replace(wanted, limit=wanted.limit + 1))
         page = found[: wanted.limit]
-        following = cursor_of(page[-1].job_id, page[-1].sequence) if len(found) > len(page) else None
+        following = event_place(page[-1]) if len(found) > len(page) else None
         told: shown.WebhookEventPage = {"events": [_shown(each) for each in page], "next_cursor": following}
         answer(resp, told)
 
@@ -88,14 +90,19 @@ class PingResource:
         answer(resp, told)
 
 
-def _filter(req: falcon.Request) -> EventFilter:
-    given = parameters_of(req, EVENTS)
+def event_filter(given: Mapping[str, Any]) -> EventFilter:
+    """The filter that parameters of ``EVENTS``, already read, describe."""
     return EventFilter(
         status=given.get("status"),
         job_id=given["job_id"].upper() if "job_id" in given else None,
         before=_place(given["cursor"]) if "cursor" in given else None,
         limit=limit_of(given, DEFAULT_LIMIT),
     )
+
+
+def event_place(entry: Entry) -> str:
+    """The cursor of the page that begins after this event."""
+    return cursor_of(entry.job_id, entry.sequence)
 
 
 def _place(text: str) -> tuple[str, int]:

@@ -109,7 +109,12 @@ def caller_of(given: Presented, key: ApiKey | None) -> Caller | None:
     It takes as long for an id that is unknown, and whatever part of the secret is right.
     """
     genuine = hmac.compare_digest(digest_of(given.secret), NO_DIGEST if key is None else key.digest)
-    if key is None or not genuine or key.revoked_at is not None:
+    return holder(key) if genuine else None
+
+
+def holder(key: ApiKey | None) -> Caller | None:
+    """Whoever has shown to hold ``key``; ``None`` if there is none such, or it is no longer good."""
+    if key is None or key.revoked_at is not None:
         return None
     return Caller(key.id, sees_all=key.admin, allowance=key.allowance)
 

@@ -43,6 +43,17 @@ class TryError(StrEnum):
     PROTOCOL = "protocol"
 
 
+class Outcome(StrEnum):
+    """What became of a try, as far as is known: ``outcome`` in JSON."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    #: It is under way.
+    IN_FLIGHT = "in_flight"
+    #: Its sender died.
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What came of one try. Exactly one of ``status`` and ``error`` is set."""

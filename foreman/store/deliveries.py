@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import SQL
 
+from foreman.domain.delivery import Outcome, is_success
 from foreman.domain.lifecycle import State
 from foreman.store.database import read
 from foreman.store.models import AttemptRow, EventRow
@@ -33,6 +34,13 @@ class Try:
     #: The beginning of what the receiver answered; None with the two above.
     excerpt: str | None
     under_way: bool
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        if self.status is None and self.error is None:
+            return Outcome.IN_FLIGHT if self.under_way else Outcome.UNKNOWN
+        return Outcome.DELIVERED if is_success(self.status) else Outcome.FAILED
 
 
 @dataclass(frozen=True, slots=True)

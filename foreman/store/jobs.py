@@ -156,6 +156,12 @@ class Jobs:
             state = _STATE.scalar(job_id=job_id)
         return None if state is None else State(state)
 
+    def payload(self, job_id: str) -> bytes | None:
+        """What is sent upstream, JSON; None if there is no such job."""
+        with read():
+            body = _PAYLOAD.scalar(job_id=job_id)
+        return None if body is None else bytes(body)
+
     def page(self, wanted: Filter) -> list[Job]:
         """At most ``wanted.limit`` jobs, newest first; the last one's id is the next page's ``before``."""
         query = JobRow.select()
@@ -191,6 +197,8 @@ _BY_KEY = Statement(lambda given: JobRow.select().where(JobRow.idempotency_key =
 _OWNER = Statement(lambda given: JobRow.select(JobRow.owner).where(JobRow.id == given.job_id))
 
 _STATE = Statement(lambda given: JobRow.select(JobRow.state).where(JobRow.id == given.job_id))
+
+_PAYLOAD = Statement(lambda given: PayloadRow.select(PayloadRow.body).where(PayloadRow.job_id == given.job_id))
 
 _INSERT_PAYLOAD = Statement(lambda given: PayloadRow.insert(job_id=given.job_id, body=given.body))
 

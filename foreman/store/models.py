@@ -277,6 +277,20 @@ class ApiKeyRow(Row):
         table_name = "api_keys"
 
 
+class SessionRow(Row):
+    """A sign-in to the page; the token itself is kept nowhere but in the browser."""
+
+    #: SHA-256 of the token, hex.
+    digest = CharField(max_length=64, primary_key=True)
+    key_id = CharField(max_length=26)
+    expires_at = BigIntegerField()
+
+    class Meta:
+        """Peewee's options."""
+
+        table_name = "sessions"
+
+
 class ClockRow(Row):
     """One row: the latest moment that a process has seen, and the last setback."""
 
@@ -345,4 +359,5 @@ TABLES: tuple[type[Row], ...] = (
     ClockRow,
     TimingRow,
     CounterRow,
+    SessionRow,
 )

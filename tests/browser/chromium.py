@@ -1,0 +1,83 @@
+"""A headless chromium, the system's own: nothing is downloaded, and nothing but loopback is spoken to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+
+#: What distributions call it.
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+ARGUMENTS = (
+    "--no-sandbox",  # its sandbox does not run as root, and it only sees our own pages
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+#: Milliseconds for whatever a page should do at once; a loaded machine takes a tenth of it.
+PATIENCE_MS = 20_000
+
+WIDE, NARROW = (1280, 800), (390, 844)
+
+Theme = Literal["light", "dark"]
+
+
+class NoChromium(Exception):
+    """There is none."""
+
+    def __init__(self) -> None:
+        super().__init__("chromium is not installed: apt-get install -y chromium (or dnf, brew, …), and run this again")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser until the end of the block.
+
+    Raises:
+        NoChromium: and what to do about it.
+    """
+    found = next((path for path in map(shutil.which, NAMES) if path is not None), None)
+    if found is None:
+        raise NoChromium
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def page_of(browser: Browser, base_url: str, *, theme: Theme = "light", size: tuple[int, int] = WIDE) -> Iterator[Page]:
+    """A page of a browser that knows nothing yet; whatever it complains of is in ``page.complaints``."""
+    width, height = size
+    context = browser.new_context(
+        base_url=base_url, color_scheme=theme, viewport={"width": width, "height": height}, timezone_id="UTC"
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+def complaints_of(page: Page) -> list[str]:
+    """Errors of scripts and of the content policy from now on; the list grows as they come."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+
+    def refuse(dialog: Dialog) -> None:
+        found.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
+    return found
