@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from types import TracebackType
 from typing import Self
 
 import urllib3
+
+from tests.addresses import LOOPBACK, free_port
 
 #: Seconds in which the server must answer after a start. It takes two, for it imports a great deal.
 _START_S = 60.0
@@ -26,7 +27,7 @@ _KEY = re.compile(rb"<Key>(.*?)</Key>")
 class ObjectStore:
     """One server with one bucket, on a port that stays the same over restarts; ``with`` starts and stops it."""
 
-    def __init__(self, log: Path, address: str = "127.0.0.1") -> None:
+    def __init__(self, log: Path, address: str = LOOPBACK) -> None:
         self.address = address
         self.port = free_port(address)
         self._log = log
@@ -88,10 +89,3 @@ class ObjectStore:
             else:
                 assert status == 200, self._log.read_text()
                 return
-
-
-def free_port(address: str) -> int:
-    """A port of this address that nobody has, until now."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import Any, Self
 import psycopg
 
 from foreman.bundled import postgres
+from tests.addresses import LOOPBACK, free_port
 
 #: Seconds in which the server must answer after a start, recovery after a kill included. It takes some 100 ms.
 _START_S = 30.0
@@ -34,14 +34,15 @@ _OTHERS_MAY_ENTER = 0o001
 
 
 class PostgresServer:
-    """One server on a loopback port that stays the same over restarts; ``with`` starts it and removes it.
+    """One server on a port, of loopback unless told, that stays the same over restarts; ``with`` starts and removes it.
 
     PostgreSQL refuses to run as root, so there it runs as ``nobody``. The wheel's own start-up is not used: it opens
     every directory above its files to everybody, up to ``/``.
     """
 
-    def __init__(self) -> None:
-        self.port = _free_port()
+    def __init__(self, address: str = LOOPBACK) -> None:
+        self.address = address
+        self.port = free_port(address)
         self._directory = Path(tempfile.mkdtemp(prefix="foreman-postgres-"))
         self._data = self._directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,7 +53,7 @@ class PostgresServer:
 
     def url(self, database: str = "postgres") -> str:
         """A database of this server; ``create`` makes more of them."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://postgres@{self.address}:{self.port}/{database}"
 
     def create(self, database: str) -> str:
         """Make an empty database and return its URL."""
@@ -64,8 +65,11 @@ class PostgresServer:
         """Start and wait until it answers; the first time, make the data directory."""
         if not self._data.exists():
             self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+            if self.address != LOOPBACK:
+                with (self._data / "pg_hba.conf").open("a") as rules:
+                    rules.write("host all all samenet trust\n")
         options = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.address,
             "port": str(self.port),
             "unix_socket_directories": str(self._directory),
             **_OPTIONS,
@@ -145,9 +149,3 @@ def _installed(copies: Path) -> Path:
     if os.geteuid() != 0 or all(each.stat().st_mode & _OTHERS_MAY_ENTER for each in (found, *found.parents)):
         return found
     return postgres.copied(found, copies)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -66,11 +66,14 @@ def fail_first(count: int, status: int = 500, headers: Mapping[str, str] | None 
 class Receiver:
     """Serves while the ``with`` block lasts. ``answer`` may be replaced at any time, and may block."""
 
-    def __init__(self, answer: Answer = accept, *, port: int = 0, tls: bool = False) -> None:
+    def __init__(
+        self, answer: Answer = accept, *, port: int = 0, tls: bool = False, address: str = "127.0.0.1"
+    ) -> None:
+        self.address = address
         self.answer = answer
         self._requests: list[Received] = []
         self._changed = threading.Condition()
-        self._server = _Server(("127.0.0.1", port), _handler(self))
+        self._server = _Server((address, port), _handler(self))
         self._scheme = "https" if tls else "http"
         if tls:
             self._server.tls = server_tls()
@@ -84,7 +87,7 @@ class Receiver:
     @property
     def url(self) -> str:
         """Where events are to be sent."""
-        return f"{self._scheme}://127.0.0.1:{self.port}/hook"
+        return f"{self._scheme}://{self.address}:{self.port}/hook"
 
     @property
     def requests(self) -> list[Received]:

@@ -192,9 +192,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, fake: FakeOllama) -> None:
+    def __init__(self, fake: FakeOllama) -> None:
         self.fake = fake
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((fake.address, fake.port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients that break off are what this server is for."""
@@ -263,7 +263,9 @@ class FakeOllama:
         models: set[str] | None = None,
         load_delay_s: float = 0.0,
         tls: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
+        self.address = address
         self.port = port
         self.tls = tls
         self.models = models
@@ -284,7 +286,7 @@ class FakeOllama:
     @property
     def url(self) -> str:
         """Where it listens, or listened before ``stop``."""
-        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://{self.address}:{self.port}"
 
     @property
     def chats(self) -> list[Received]:
@@ -320,7 +322,7 @@ class FakeOllama:
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = _Server(self.port, self)
+        self._server = _Server(self)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()

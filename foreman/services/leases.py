@@ -25,7 +25,7 @@ LOOK_S = 0.5
 
 #: Part of a lease after which a run ends that could not renew it. The slot is given to another when all of it is over,
 #: by another machine's clock: the rest is for clocks that differ, and for the upstream to notice that nobody listens.
-SAFE_PART = 0.9
+SAFE_PART = 0.8
 
 
 @dataclass(slots=True)

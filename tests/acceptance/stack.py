@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from tests.addresses import LOOPBACK, free_port
 from tests.receiver import Receiver
 from tests.upstream import FakeOllama
 from tests.valkey import ValkeyServer
@@ -74,25 +74,29 @@ class Stack:
     directory: Path
     env: dict[str, str] = field(default_factory=dict)
     commands: dict[str, list[str]] = field(default_factory=procfile)
+    #: Where Valkey, the peers and the API listen.
+    stores_on: str = LOOPBACK
+    peers_on: str = LOOPBACK
+    web_on: str = LOOPBACK
 
     def __post_init__(self) -> None:
-        self.upstream = FakeOllama()
-        self.receiver = Receiver()
-        self.valkey = ValkeyServer(self.directory / "valkey", append_only=True)
+        self.upstream = FakeOllama(address=self.peers_on)
+        self.receiver = Receiver(address=self.peers_on)
+        self.valkey = ValkeyServer(self.directory / "valkey", append_only=True, address=self.stores_on)
         self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def url(self) -> str:
         """Where the API listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.web_on}:{self.port}"
 
     def environ(self) -> dict[str, str]:
         """What the processes are started with."""
         return {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.directory),
-            "FOREMAN_WEB_BIND": f"127.0.0.1:{self.port}",
+            "FOREMAN_WEB_BIND": f"{self.web_on}:{self.port}",
             "FOREMAN_DATA_DIR": str(self.directory / "data"),
             "FOREMAN_REDIS_URL": self.valkey.url,
             "FOREMAN_UPSTREAM_URL": self.upstream.url,
@@ -139,7 +143,7 @@ class Stack:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout_s: float = 70
     ) -> Answer:
         """One request; ``body`` is sent as JSON, or as it is if it is bytes."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        connection = http.client.HTTPConnection(self.web_on, self.port, timeout=timeout_s)
         sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         wanted = ({"Content-Type": "application/json"} if sent is not None else {}) | (headers or {})
         try:
@@ -225,10 +229,3 @@ class Stack:
         self.valkey.kill()
         self.receiver.__exit__(None, None, None)
         self.upstream.stop()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has, until now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.stack import Stack, eventually, free_port, procfile
+from tests.acceptance.stack import Stack, eventually, procfile
+from tests.addresses import free_port
 from tests.backlog import Turnstile, fill, out_of_order
 from tests.hostile import HostilePeer, is_silent
 from tests.receiver import Receiver

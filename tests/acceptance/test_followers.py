@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.stack import PATIENCE_S, Stack, eventually, free_port, procfile
+from tests.acceptance.stack import PATIENCE_S, Stack, eventually, procfile
 from tests.acceptance.test_sync import the_rest
+from tests.addresses import free_port
 from tests.sse import Following, events, shown
 from tests.upstream import reply
 from tests.upstream_faults import after, held

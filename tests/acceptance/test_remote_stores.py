@@ -96,11 +96,7 @@ def test_while_the_object_store_is_away_a_completion_waits_and_the_model_is_not_
     assert len(stack.upstream.chats) == before + 2
     assert stack.ask("DELETE", f"/jobs/{job_id}").status == 204
     assert shared.objects.keys() == []
-
-
-def test_the_credentials_of_the_object_store_are_told_to_nobody(shared: Shared) -> None:
-    """What the processes logged, at its most talkative and in an outage, has none of them."""
-    logged = "".join(shared.stack.log(name) for name in shared.stack.commands)
-    assert "artifact store unavailable" in logged
+    # At its most talkative and about an outage, no process has told who may use the store.
+    logged = "".join(stack.log(name) for name in stack.commands)
     assert shared.objects.environ["AWS_ACCESS_KEY_ID"] not in logged
     assert shared.objects.environ["AWS_SECRET_ACCESS_KEY"] not in logged

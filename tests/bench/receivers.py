@@ -15,7 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from foreman.domain.moment import parse_rfc3339
-from tests.acceptance.stack import Stack, eventually, free_port, procfile
+from tests.acceptance.stack import Stack, eventually, procfile
+from tests.addresses import free_port
 from tests.backlog import Turnstile, fill, out_of_order
 from tests.hostile import HostilePeer, is_silent
 from tests.receiver import Receiver

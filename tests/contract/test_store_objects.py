@@ -8,7 +8,8 @@ import pytest
 
 from foreman.errors import ArtifactStoreUnavailable
 from foreman.store.objects import CHUNK_B, Objects
-from tests.object_store import ObjectStore, free_port
+from tests.addresses import free_port
+from tests.object_store import ObjectStore
 from tests.stores import new_id
 
 #: What a pruner is given at once, and more.
@@ -142,7 +143,7 @@ def test_a_remote_store_that_cannot_be_used_is_unavailable(
     """Writing and probing, and deleting where nobody answers, fail in one way, and tell no address and no key."""
     environ = object_store.environ
     if away == "the server":
-        environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{free_port('127.0.0.1')}"
+        environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{free_port()}"
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     objects = Objects(object_store.url if away == "the server" else "s3://another/place")
