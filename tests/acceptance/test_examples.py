@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from foreman.domain.event import event_headers
-from tests.acceptance.stack import ROOT, Stack, eventually, free_port
+from tests.acceptance.stack import ROOT, Stack, eventually
+from tests.addresses import free_port
 from tests.receiver import Received
 
 EXAMPLES = ROOT / "docs" / "examples"
