@@ -40,7 +40,7 @@ from foreman.client.errors import (
     Unreachable,
 )
 from foreman.client.following import Event, follow
-from foreman.client.pages import given, pages
+from foreman.client.pages import given, pages, text_of
 from foreman.client.patience import Patience
 from foreman.client.transport import Request, Transport, path_of, posted
 from foreman.client.webhooks import Webhooks
@@ -233,8 +233,8 @@ class Client:
 
         They are asked for a page at a time, 50 unless ``page_size`` (1 to 200) says otherwise, when they are needed.
         """
-        labels = {f"metadata.{name}": value for name, value in (metadata or {}).items()}
-        query = given({"state": state, "model": model, "created_after": created_after, "limit": page_size} | labels)
+        query = given({"state": state, "model": model, "created_after": created_after, "limit": page_size})
+        query += [(f"metadata.{name}", text_of(value)) for name, value in (metadata or {}).items()]
         return pages(self._transport, Request("GET", "/jobs", query), "jobs", tuple[Summary, ...], self._deadline_s)
 
     # ------------------------------------------------------------------------------------------------------ artifacts

@@ -37,10 +37,11 @@ def pages(
 
 
 def given(values: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Query parameters: those that are not ``None``, strings as they are, times as RFC 3339, anything else as JSON."""
-    return [(name, _text(value)) for name, value in values.items() if value is not None]
+    """Query parameters: those that are not ``None``."""
+    return [(name, text_of(value)) for name, value in values.items() if value is not None]
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value in a query: a string as it is, a time as RFC 3339, anything else as JSON."""
     plain = to_builtins(value)
     return plain if isinstance(plain, str) else json.encode(plain).decode()

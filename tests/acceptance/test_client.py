@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from foreman.client import Client, EventSkipped, JobEnded, JobFailed, JobGone, JobNotFound, StateReached, Text
 from foreman.client import SubmissionInvalid as Invalid
-from tests.acceptance.stack import Stack, eventually
+from tests.acceptance.stack import ROOT, Stack, eventually
 from tests.receiver import Receiver, always
 from tests.upstream import reply
 from tests.upstream_faults import held, status
@@ -113,6 +115,22 @@ def test_deliveries_are_seen_and_sent_again(stack: Stack, client: Client) -> Non
     stack.settled(job_id)
     assert client.redeliver(job_id, "done").status == "pending"
     eventually(lambda: len(list(client.deliveries(job_id))) == 9, "both were tried")
+
+
+@pytest.mark.parametrize("name", ["client.md", "quickstart.md"])
+def test_the_snippets_do_what_they_show(
+    stack: Stack, client: Client, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pasted, with nothing but the URL changed."""
+    text = (ROOT / "docs" / name).read_text()
+    first, *rest = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    exec(first.replace("http://127.0.0.1:8420", stack.url), {})  # noqa: S102  the document is what is tested
+    assert capsys.readouterr().out == "Hello, world!\n"
+    for code in rest:
+        names: dict[str, Any] = {}
+        exec(code, names)  # noqa: S102
+        names["show"](client, client.submit(CHAT).job_id)
+        assert capsys.readouterr().out == "[queued]\n[loading]\n[working]\nHello, world![done]\n"
 
 
 def test_an_operator_sees_the_installation(stack: Stack, client: Client) -> None:

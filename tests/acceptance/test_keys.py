@@ -14,6 +14,7 @@ import ollama
 import openai
 import pytest
 
+from foreman.client import Client, JobNotFound, KeyRefused, Unavailable
 from tests.acceptance.foreman_up import COMMAND, Up, free_port
 from tests.acceptance.stack import Answer, Stack, eventually
 
@@ -101,6 +102,24 @@ def test_an_admin_key_sees_every_job_and_the_metrics(stack: Stack) -> None:
     assert admin.ask("GET", f"/jobs/{job_id}").status == 200
     assert admin.ask("GET", "/metrics").status == 200
     assert plain.ask("GET", "/metrics").status == 403
+
+
+def test_foremans_own_client_works_with_a_key(stack: Stack) -> None:
+    """It sees its key's jobs, follows them, and has an error of its own for what a key does not allow."""
+    holder, other = _create(stack, "client", "--max-priority", "normal"), _create(stack, "stranger")
+    with Client(stack.url, holder.key) as client:
+        job_id = client.submit(CHAT).job_id
+        assert client.result(job_id)["message"]["content"] == "Hello, world!"
+        assert [job.job_id for job in client.jobs()] == [job_id]
+        with pytest.raises(Unavailable) as found:
+            client.submit(CHAT, priority="interactive")
+        assert found.value.kind == "priority-not-allowed"
+        with pytest.raises(KeyRefused):
+            client.upstreams()
+    with Client(stack.url, other.key) as client, pytest.raises(JobNotFound):
+        list(client.follow(job_id))
+    with Client(stack.url) as client, pytest.raises(KeyRefused):
+        client.get(job_id)
 
 
 def test_ollamas_client_works_with_a_key(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

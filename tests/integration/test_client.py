@@ -12,7 +12,7 @@ from foreman import client as api
 from foreman.api import problems
 from foreman.client import Client, Gap, Restarted, StateReached, Text
 from foreman.domain.submission import OWN_KEYS
-from tests.hostile import HostilePeer, drips
+from tests.hostile import Behaviour, HostilePeer, drips, is_silent
 from tests.scripted import HANGS_UP, Asked, Said, Scripted, as_json, problem
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -106,6 +106,17 @@ def test_trouble_is_put_up_with_for_the_deadline_and_no_longer() -> None:
     assert server.asked[-1].at_s - server.asked[0].at_s < 20
     with Client(server.url, deadline_s=0.3) as client, pytest.raises(api.Unreachable, match="cannot be connected to"):
         client.get(ID)
+
+
+@pytest.mark.parametrize("behave", [is_silent, drips(b"HTTP/1.1 200 OK\r\n\r\n", b" ")])
+def test_an_answer_that_never_ends_is_none(behave: Behaviour) -> None:
+    """A server that says nothing, and one that goes on saying something, cost no more than the deadline."""
+    with (
+        HostilePeer(behave) as peer,
+        Client(peer.url, deadline_s=0.5) as client,
+        pytest.raises(api.Unreachable, match="did not answer in time"),
+    ):
+        client.health()
 
 
 def test_each_problem_of_foremans_is_the_error_that_is_named_for_it() -> None:
@@ -311,12 +322,15 @@ def test_listings_go_on_to_the_last_page_and_no_further_than_wanted() -> None:
     first = as_json({"jobs": [job(), job()], "next_cursor": "c1"})
     with Scripted([first, as_json({"jobs": [job()], "next_cursor": None})]) as server, Client(server.url) as client:
         since = datetime(2026, 11, 24, 5, tzinfo=UTC)
-        listed = client.jobs(state="done", metadata={"order": 17, "who": "me"}, created_after=since, page_size=2)
+        listed = client.jobs(
+            state="done", metadata={"order": 17, "who": "me", "of": None}, created_after=since, page_size=2
+        )
         assert server.asked == []
         assert len([next(listed), next(listed)]) == 2
         assert len(server.asked) == 1
         assert len(list(listed)) == 1
-    wanted = "/jobs?state=done&created_after=2026-11-24T05%3A00%3A00Z&limit=2&metadata.order=17&metadata.who=me"
+    labels = "metadata.order=17&metadata.who=me&metadata.of=null"
+    wanted = f"/jobs?state=done&created_after=2026-11-24T05%3A00%3A00Z&limit=2&{labels}"
     assert [each.path for each in server.asked] == [wanted, f"{wanted}&cursor=c1"]
 
 
