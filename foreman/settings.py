@@ -62,7 +62,7 @@ class SettingsInvalid(SettingInvalid):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of a process, checked; ``sources`` tells for each ``section.key`` that was set where it was."""
+    """All settings of a process, checked; ``sources`` tells for each ``section.key`` that was set how it was."""
 
     web: Web = field(default_factory=Web)
     data: Data = field(default_factory=Data)
@@ -78,6 +78,8 @@ class Settings:
     workers: Workers = field(default_factory=Workers)
     log: Log = field(default_factory=Log)
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, compare=False)
+    #: For each of them the variable or the file, as an operator would look for it.
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def data_dir(self) -> Path:
@@ -136,7 +138,7 @@ def _listener(url: str) -> Listener | None:
 KEYS: Mapping[str, Mapping[str, Kind]] = {
     section.name: {key.name: key.metadata["kind"] for key in fields(getattr(Settings(), section.name))}
     for section in fields(Settings)
-    if section.name != "sources"
+    if section.name not in {"sources", "origins"}
 }
 
 
@@ -178,7 +180,7 @@ def load(environ: Mapping[str, str], config: Path | None = None) -> Settings:
     read = [(each, _read(each)) for each in given]
     problems = [value for _, value in read if isinstance(value, SettingInvalid)]
     good = [(each, value) for each, value in read if not isinstance(value, SettingInvalid)]
-    settings = _assemble({each.name: (value, each.source) for each, value in good})
+    settings = _assemble({each.name: (value, each) for each, value in good})
     problems += _contradictions(settings)
     if problems:
         raise problems[0] if len(problems) == 1 else SettingsInvalid(tuple(problems))
@@ -193,6 +195,25 @@ def to_environ(settings: Settings) -> dict[str, str]:
         for key in keys
     }
     return {name: text for name, text in values.items() if text}
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The foreman that commands such as ``foreman submit`` speak to; ``None``: nobody said."""
+
+    url: str | None
+    api_key: str | None = field(repr=False)
+
+
+def remote_from_environment() -> Remote:
+    """What ``FOREMAN_URL`` and ``FOREMAN_API_KEY`` say: a client's, and no settings of a foreman that runs here."""
+    url, api_key = (os.environ.get(PREFIX + name, "").strip() for name in ("URL", "API_KEY"))
+    return Remote(url or None, api_key or None)
+
+
+def no_color() -> bool:
+    """Whether nothing may be printed in colour: https://no-color.org, and terminals that have none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def child_environ(settings: Settings) -> dict[str, str]:
@@ -275,7 +296,7 @@ def _shown(given: _Given) -> str:
     return "" if secret else f", not {given.value!r:.80}"
 
 
-def _assemble(values: Mapping[str, tuple[Value, Source]]) -> Settings:
+def _assemble(values: Mapping[str, tuple[Value, _Given]]) -> Settings:
     """The defaults with ``values`` (by ``section.key``) in their place."""
     sections = {
         section: type(getattr(Settings(), section))(
@@ -283,7 +304,11 @@ def _assemble(values: Mapping[str, tuple[Value, Source]]) -> Settings:
         )
         for section, keys in KEYS.items()
     }
-    return Settings(**sections, sources={name: source for name, (_, source) in values.items()})
+    return Settings(
+        **sections,
+        sources={name: given.source for name, (_, given) in values.items()},
+        origins={name: given.origin for name, (_, given) in values.items()},
+    )
 
 
 def _contradictions(settings: Settings) -> list[SettingInvalid]:

@@ -11,8 +11,9 @@ from foreman.domain.origin_health import CircuitPolicy
 from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.domain.signature import parse_secrets
 from foreman.domain.upstream import Slots
+from foreman.errors import SettingInvalid
 from foreman.settings import Settings
-from foreman.store import database
+from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
 from foreman.store.claims import Claims
 from foreman.store.counters import Counters
@@ -64,13 +65,44 @@ def settings() -> Settings:
 
 
 @cache
+def connect() -> None:
+    """Make the database of the settings this process's; no connection is opened yet.
+
+    Raises:
+        SettingInvalid: SQLite's file cannot be kept where the settings say.
+    """
+    conf = settings()
+    url = database_url()
+    try:
+        if url.startswith("sqlite:"):
+            conf.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database.connect(url, pool_size=conf.database.pool_size)
+    except OSError as error:
+        # The file may lie elsewhere than in the data directory.
+        name = "database.url" if conf.database.url else "data.dir"
+        raise SettingInvalid(name, f"cannot be used: {error.filename}: {error.strerror}") from error
+
+
+def migrate() -> list[str]:
+    """Bring the database to the newest schema; returns the names of the migrations applied."""
+    connect()
+    return schema.migrate()
+
+
+def pending() -> list[str]:
+    """The names of the migrations that ``migrate`` would apply; nothing is made or changed."""
+    file = database.sqlite_file(database_url())
+    if file is not None and not file.exists():
+        return schema.names()
+    connect()
+    return schema.pending()
+
+
+@cache
 def stores() -> Stores:
     """The stores of this process, on its database."""
     conf = settings()
-    url = _database_url(conf)
-    if url.startswith("sqlite:"):
-        conf.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database.connect(url, pool_size=conf.database.pool_size)
+    connect()
     outbox = Outbox(conf.public_url, conf.artifacts.inline_limit_b)
     slots, schedule = _slots(), _schedule()
     return Stores(
@@ -83,18 +115,28 @@ def stores() -> Stores:
         artifacts=Artifacts(outbox),
         endings=Endings(outbox),
         pruning=Pruning(),
-        objects=Objects(conf.artifacts_url),
+        objects=_objects(conf),
         upstreams=Upstreams(slots),
         counters=Counters(),
         gauges=Gauges(),
     )
 
 
-def _database_url(conf: Settings) -> str:
+def database_url() -> str:
     """That of the settings, or of the PostgreSQL that `foreman up --postgres` set up in the data directory."""
+    conf = settings()
     if conf.database.url or not postgres.is_in(conf.data_dir):
         return conf.database_url
     return postgres.url(conf.data_dir)
+
+
+def _objects(conf: Settings) -> Objects:
+    try:
+        return Objects(conf.artifacts_url)
+    except OSError as error:
+        # Its own words are not to be shown: they are a library's, and many.
+        name = "artifacts.url" if conf.artifacts.url else "data.dir"
+        raise SettingInvalid(name, "the artifact store cannot be made there") from error
 
 
 def _schedule() -> SchedulePolicy:

@@ -42,15 +42,20 @@ from foreman.services.submit import Submitter
 from foreman.services.sweep import Sweeper
 from foreman.services.timepiece import Timepiece
 from foreman.services.watch import Watcher
-from foreman.stock import settings, stores
-from foreman.store import schema
+from foreman.stock import connect, database_url, migrate, settings, stores
 from foreman.store.keys import Keys
 from foreman.store.redelivery import Redelivery
 from foreman.store.sessions import Sessions
 from foreman.store.setback import Setback
 from foreman.tally import Tally
 
-__all__ = ["settings", "stores"]  # made in ``stock.py``, and asked for here like everything else
+__all__ = [
+    "connect",
+    "database_url",
+    "migrate",
+    "settings",
+    "stores",
+]  # made in ``stock.py``, and asked for here like everything else
 
 #: Set when this process is asked to stop: running jobs have ``workers.shutdown_grace_s`` from then on.
 stopping = threading.Event()
@@ -118,19 +123,13 @@ def authenticator() -> Authenticator | None:
 
 def keys() -> Keys:
     """The API keys of this installation."""
-    stores()
+    connect()
     return Keys()
 
 
 def issuer() -> Issuer:
     """Makes API keys."""
     return Issuer(keys())
-
-
-def migrate() -> list[str]:
-    """Bring the database to the newest schema; returns the names of the migrations applied."""
-    stores()
-    return schema.migrate()
 
 
 def endpoints() -> tuple[Endpoint, ...]:
@@ -168,6 +167,19 @@ def passthroughs() -> Mapping[str, Passthrough]:
     return {each.name: _passthrough(each) for each in endpoints()}
 
 
+def pruner() -> Pruner:
+    """Removes what has expired; it needs neither Redis nor an upstream."""
+    conf = settings().prune
+    parts = stores()
+    tombstone_ttl_ms = round(conf.tombstone_ttl_s * 1000)
+    return Pruner(parts.pruning, parts.jobs, parts.objects, conf.batch, tombstone_ttl_ms, tally())
+
+
+def measurer() -> Measurer:
+    """Hands over what this process has counted."""
+    return Measurer(tally(), stores().counters)
+
+
 @cache
 def watcher() -> Watcher:
     """Watches jobs for this process's clients, all through one hub."""
@@ -196,13 +208,13 @@ def services() -> Services:
         _runner(),
         _persister(),
         _deliverer(),
-        _pruner(),
+        pruner(),
         _sweeper(),
         Redeliverer(Redelivery(), messenger()),
         _pinger(),
         Prober(stores().upstreams, upstreams(), stores().claims, announcer()),
         Timepiece(Setback()),
-        Measurer(tally(), stores().counters),
+        measurer(),
     )
 
 
@@ -280,13 +292,6 @@ def _deliverer() -> Deliverer:
         stopping=stopping,
         tally=tally(),
     )
-
-
-def _pruner() -> Pruner:
-    conf = settings().prune
-    parts = stores()
-    tombstone_ttl_ms = round(conf.tombstone_ttl_s * 1000)
-    return Pruner(parts.pruning, parts.jobs, parts.objects, conf.batch, tombstone_ttl_ms, tally())
 
 
 def _sweeper() -> Sweeper:

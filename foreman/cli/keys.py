@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from foreman.cli.printing import as_json, print_json, print_table
 from foreman.domain.api_key import Allowance, ApiKey
 from foreman.domain.job import Priority
 from foreman.domain.moment import rfc3339, rfc3339_or_none
-from foreman.errors import StoreUnavailable
 
 #: Characters of a key's name: enough to say whose it is, and a line of the list.
 MAX_NAME = 64
@@ -20,10 +17,6 @@ MAX_NAME = 64
 MAX_PER_MINUTE = 100_000
 #: As ``jobs.max_queue``, which holds for all keys together.
 MAX_QUEUED = 100_000_000
-
-as_json: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON."
-)
 
 
 @click.group()
@@ -55,10 +48,10 @@ def create(  # noqa: PLR0913  an argument for each option
     from foreman import wiring  # noqa: PLC0415 -- imported when used, as in main.py
 
     highest = None if max_priority is None else Priority[max_priority.upper()]
-    with _database():
-        issued = wiring.issuer().issue(name, Allowance(max_queued, highest, per_minute), admin=admin)
+    wiring.migrate()
+    issued = wiring.issuer().issue(name, Allowance(max_queued, highest, per_minute), admin=admin)
     if as_json:
-        click.echo(json.dumps({"key": issued.text} | _described(issued.key)))
+        print_json({"key": issued.text} | _described(issued.key))
     else:
         # Alone on stdout, so that a script can take it.
         click.echo(issued.text)
@@ -73,15 +66,12 @@ def list_keys(*, as_json: bool) -> None:
     """Show every key there is or was, oldest first, without its secret."""
     from foreman import wiring  # noqa: PLC0415 -- see above
 
-    with _database():
-        found = [_described(key) for key in wiring.keys().all()]
+    wiring.migrate()
+    found = [_described(key) for key in wiring.keys().all()]
     if as_json:
-        click.echo(json.dumps(found))
-        return
-    lines = [("ID", "NAME", "KIND", "ALLOWS", "CREATED", "REVOKED"), *map(_line, found)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        print_json(found)
+    else:
+        print_table(("ID", "NAME", "KIND", "ALLOWS", "CREATED", "REVOKED"), [_line(each) for each in found])
 
 
 @keys.command()
@@ -90,23 +80,11 @@ def revoke(key_id: str) -> None:
     """Refuse a key from its next request on. Its jobs go on, and admin keys still see them."""
     from foreman import clock, wiring  # noqa: PLC0415 -- see above
 
-    with _database():
-        found = wiring.keys().revoke(key_id.upper(), clock.now())
+    wiring.migrate()
+    found = wiring.keys().revoke(key_id.upper(), clock.now())
     if not found:
         raise click.ClickException("No key has this id; `foreman keys list` shows them.")
     click.echo(f"revoked {key_id.upper()}")
-
-
-@contextmanager
-def _database() -> Iterator[None]:
-    """The database of the settings, at the newest schema."""
-    from foreman import wiring  # noqa: PLC0415 -- see above
-
-    try:
-        wiring.migrate()
-        yield
-    except StoreUnavailable:
-        raise click.ClickException("The database cannot be used now.") from None
 
 
 def _described(key: ApiKey) -> dict[str, Any]:

@@ -1,32 +1,20 @@
-"""The command line: what can be asked for, and how a refusal looks."""
+"""The command line: what can be asked for."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import click
 
 from foreman import __version__
+from foreman.cli.completion import completion
+from foreman.cli.config import config
+from foreman.cli.doctor import doctor
+from foreman.cli.edge import Foreman
 from foreman.cli.keys import keys
-from foreman.errors import SettingInvalid
-
-#: Exit status of a start with wrong settings, as of a wrong command line.
-_MISUSE = 2
+from foreman.cli.migrate import migrate
+from foreman.cli.prune import prune
 
 
-class _Foreman(click.Group):
-    """A group whose commands may let wrong settings rise: each is one line on stderr."""
-
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- the base class's signature
-        try:
-            return super().invoke(ctx)
-        except SettingInvalid as error:
-            for line in str(error).splitlines():
-                click.echo(f"foreman: {line}", err=True)
-            ctx.exit(_MISUSE)
-
-
-@click.group(cls=_Foreman, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Foreman, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="foreman")
 def main() -> None:
     """A durable front door for a local language model server.
@@ -74,15 +62,6 @@ def process(name: str, fd: int | None, grace_s: float | None) -> None:
 
 
 @main.command()
-def migrate() -> None:
-    """Bring the database to the newest schema."""
-    from foreman import wiring  # noqa: PLC0415 -- see above
-
-    applied = wiring.migrate()
-    click.echo("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
-
-
-@main.command()
 def demo() -> None:
     """Run the whole service once, on a real model, and show every webhook."""
     from foreman.cli import demo as command  # noqa: PLC0415 -- see above
@@ -90,4 +69,5 @@ def demo() -> None:
     command.demo()
 
 
-main.add_command(keys)
+for each in (doctor, config, keys, migrate, prune, completion):
+    main.add_command(each)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import click
 
 from foreman.bundled import model, openmp, postgres, sockets, valkey
-from foreman.cli import grace
+from foreman.cli import grace, local
 from foreman.cli.child import Child
 from foreman.cli.console import Console
 from foreman.cli.supervisor import NAME, Supervisor
@@ -104,6 +104,22 @@ def _lock(folder: Path) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     return lock
+
+
+def running(folder: Path) -> str | None:
+    """The process id of the ``foreman up`` that has this data directory; ``None``: there is none."""
+    try:
+        lock = os.open(folder / "up.lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(lock, 32).decode().strip() or "unknown"
+    else:
+        return None
+    finally:
+        os.close(lock)
 
 
 def _wants_postgres(settings: Settings, *, asked: bool) -> bool:
@@ -229,8 +245,7 @@ def _numbered(name: str, count: int) -> list[str]:
 def _answers(sock: socket.socket, path: str) -> bool:
     """Whether the server behind a listening socket of ours answers ``path`` with 200."""
     host, port = sock.getsockname()[:2]
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
-    connection = http.client.HTTPConnection(reachable, port, timeout=_PROBE_S)
+    connection = http.client.HTTPConnection(local.reachable(host), port, timeout=_PROBE_S)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.client.OK

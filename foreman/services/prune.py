@@ -22,6 +22,15 @@ log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went: jobs, bytes in the artifact store (as objects), and ids that will be unknown from now on."""
+
+    jobs: int
+    objects: int
+    tombstones: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pruner:
     """What the periodic actor ``prune`` and ``DELETE /jobs/{id}`` do."""
 
@@ -32,20 +41,21 @@ class Pruner:
     tombstone_ttl_ms: int
     tally: Tally
 
-    def prune(self) -> int:
-        """Remove every job that is over; returns how many. Each batch is committed by itself."""
-        removed = 0
+    def prune(self) -> Pruned:
+        """Remove every job that is over, and what is kept of those long gone. Each batch is committed by itself."""
+        jobs = objects = 0
         while job_ids := self.pruning.expired(clock.now(), self.batch):
-            gone = self._remove(job_ids, announcing=False)
-            removed += gone
+            gone, deleted = self._remove(job_ids, announcing=False)
+            jobs += gone
+            objects += deleted
             if not gone:
                 break
         forgotten = self._forget()
-        self.tally.count(PRUNED, "jobs", by=removed)
+        self.tally.count(PRUNED, "jobs", by=jobs)
         self.tally.count(PRUNED, "tombstones", by=forgotten)
-        if removed:
-            log.info("pruned", jobs=removed)
-        return removed
+        if jobs:
+            log.info("pruned", jobs=jobs)
+        return Pruned(jobs, objects, forgotten)
 
     def _forget(self) -> int:
         forgotten = 0
@@ -66,7 +76,9 @@ class Pruner:
             raise JobNotTerminal(job_id)
         self._remove([job_id], announcing=True)
 
-    def _remove(self, job_ids: Sequence[str], *, announcing: bool) -> int:
+    def _remove(self, job_ids: Sequence[str], *, announcing: bool) -> tuple[int, int]:
+        """How many jobs went, and how many objects."""
         # The bytes go first: after a crash in between, the job is still there and is pruned again.
-        self.objects.delete(self.pruning.locations(job_ids))
-        return self.pruning.remove(job_ids, clock.now(), announcing=announcing)
+        locations = self.pruning.locations(job_ids)
+        self.objects.delete(locations)
+        return self.pruning.remove(job_ids, clock.now(), announcing=announcing), len(locations)

@@ -79,14 +79,15 @@ class SqliteStore(PooledSqliteDatabase):  # type: ignore[misc]  # reason: as abo
         self._turn_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @contextmanager
-    def writer(self) -> Iterator[None]:
+    def writer(self, patience_s: float | None = None) -> Iterator[None]:
         """Hold the write turn of this database, over all its threads and processes.
 
         Raises:
             OperationalError: the turn did not come in time.
         """
-        deadline = clock.monotonic() + self._lock_timeout_s
-        if not self._turn.acquire(timeout=self._lock_timeout_s):
+        timeout_s = self._lock_timeout_s if patience_s is None else patience_s
+        deadline = clock.monotonic() + timeout_s
+        if not self._turn.acquire(timeout=timeout_s):
             # As if SQLite itself had waited: its error and its words.
             raise OperationalError("database is locked")
         try:
@@ -142,7 +143,7 @@ class PostgresStore(PooledPostgresqlDatabase):  # type: ignore[misc]  # reason: 
         self.execute_sql(f"BEGIN{level}; SET LOCAL lock_timeout = {self._lock_timeout_ms}")
 
     @contextmanager
-    def writer(self) -> Iterator[None]:
+    def writer(self, patience_s: float | None = None) -> Iterator[None]:  # noqa: ARG002 -- as SQLite's
         """Nothing to hold: rows are locked, not the database."""
         yield
 
@@ -155,18 +156,24 @@ class PostgresStore(PooledPostgresqlDatabase):  # type: ignore[misc]  # reason: 
 Engine = SqliteStore | PostgresStore
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite URL; ``None``: it is PostgreSQL's."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)[1:]) if parts.scheme == "sqlite" else None
+
+
 def connect(url: str, *, pool_size: int = 20, lock_timeout_s: float = LOCK_TIMEOUT_S) -> Engine:
     """Make ``url`` this process's database: ``postgresql://…``, ``sqlite:///relative`` or ``sqlite:////absolute``.
 
     The SQLite file's directory must exist. No connection is opened yet.
     """
-    parts = urlsplit(url)
     engine: Engine
-    if parts.scheme == "sqlite":
-        engine = SqliteStore(Path(unquote(parts.path)[1:]), lock_timeout_s)
+    if file := sqlite_file(url):
+        engine = SqliteStore(file, lock_timeout_s)
     else:
         # libpq knows ``postgres://`` as well, peewee does not.
-        engine = PostgresStore(parts._replace(scheme="postgresql").geturl(), pool_size, lock_timeout_s)
+        postgres_url = urlsplit(url)._replace(scheme="postgresql").geturl()
+        engine = PostgresStore(postgres_url, pool_size, lock_timeout_s)
     proxy.initialize(engine)
     return engine
 
@@ -176,17 +183,32 @@ def is_postgres() -> bool:
     return isinstance(proxy.obj, PostgresStore)
 
 
+def server_now() -> int | None:
+    """The clock of the machine that PostgreSQL runs on, milliseconds since the epoch; ``None``: SQLite has none.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+    """
+    database: Any = proxy.obj
+    if not is_postgres():
+        return None
+    with read():
+        [moment] = database.execute_sql("SELECT extract(epoch FROM clock_timestamp()) * 1000").fetchone()
+    return int(moment)
+
+
 def locked(query: Any, *, skip: bool = False) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
     """``query`` with ``FOR UPDATE`` where the engine has it; ``skip`` passes over rows that others hold."""
     return query.for_update(skip_locked=skip) if is_postgres() else query
 
 
 @contextmanager
-def write(*, durable: bool = True) -> Iterator[None]:
+def write(*, durable: bool = True, patience_s: float | None = None) -> Iterator[None]:
     """One write transaction: all of it is committed, or nothing is. Inside another ``write`` it is part of that.
 
     Not ``durable``: on SQLite a loss of power may undo it, until the next durable commit, whoever makes that, which
-    takes all before it along. For what no other machine has been told of by then.
+    takes all before it along. For what no other machine has been told of by then. ``patience_s`` is how long to wait
+    for SQLite's turn to write, by default ``LOCK_TIMEOUT_S``.
 
     Raises:
         StoreUnavailable: the database is locked, full or away; nothing was written, unless a server died just between
@@ -197,7 +219,7 @@ def write(*, durable: bool = True) -> Iterator[None]:
         yield
         return
     try:
-        with database.writer(), _transaction(database, durable=durable):
+        with database.writer(patience_s), _transaction(database, durable=durable):
             yield
     except UNAVAILABLE as error:
         raise StoreUnavailable(str(error)) from error

@@ -72,6 +72,17 @@ class Setback:
             return 0
 
 
+def seen_at() -> Moment | None:
+    """The latest moment that a sweep has seen, up to ``STRIDE_MS`` behind; ``None``: there was none.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+    """
+    with read():
+        row = _row()
+    return None if row is None else int(row.seen_at)
+
+
 def _row() -> Any:  # noqa: ANN401  (peewee's rows are untyped)
     return ClockRow.select().first()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from foreman.store import database, schema
 from foreman.store.models import TABLES
 from tests.contract.conftest import ENGINES
 from tests.postgres import PostgresServer
-from tests.stores import Engine, in_processes, migrate_in_process, open_engine
+from tests.stores import PATIENCE_S, Engine, in_processes, migrate_in_process, open_engine
 
 MIGRATIONS = sorted(path.stem for path in (Path(schema.__file__).parent / "migrations").glob("[0-9]*.py"))
 
@@ -68,3 +69,54 @@ def test_no_state_is_announced_twice_by_a_rule_of_the_database(engine: Engine) -
     with database.read():
         unique = {tuple(sorted(each.columns)) for each in engine.database.get_indexes("events") if each.unique}
     assert {("job_id", "state"), ("job_id", "sequence")} <= unique
+
+
+def test_a_second_release_waits_for_the_first_however_long_its_migrations_take(empty_url: str) -> None:
+    """Longer than for any other lock: two at once would be one too many, and giving up would be a crash."""
+    kind = empty_url.partition(":")[0]
+    engine = open_engine(kind, empty_url, lock_timeout_s=0.1)
+    begun, done = threading.Event(), threading.Event()
+    applied: list[str] = []
+
+    def first() -> None:
+        with database.write():
+            if kind == "postgresql":
+                engine.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (schema.ADVISORY_LOCK,))
+            begun.set()
+            done.wait(PATIENCE_S)
+
+    threads = [threading.Thread(target=first), threading.Thread(target=lambda: applied.extend(schema.migrate()))]
+    try:
+        threads[0].start()
+        assert begun.wait(PATIENCE_S)
+        threads[1].start()
+        threads[1].join(0.5)
+        assert threads[1].is_alive()
+        assert applied == []
+        done.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        assert applied == MIGRATIONS
+    finally:
+        done.set()
+        engine.database.close_all()
+
+
+def test_migrations_of_a_newer_release_are_known_for_what_they_are(engine: Engine) -> None:
+    """An older release that is started on them by mistake can say so."""
+    assert schema.unknown() == []
+    with database.write():
+        engine.database.execute_sql(
+            "INSERT INTO schema_migration (name, applied) VALUES ('9999_later', '2030-01-01 00:00:00')"
+        )
+    try:
+        assert schema.unknown() == ["9999_later"]
+        assert schema.pending() == schema.migrate() == []
+    finally:
+        with database.write():
+            engine.database.execute_sql("DELETE FROM schema_migration WHERE name = '9999_later'")
+
+
+def test_an_empty_database_lacks_every_migration_of_this_release() -> None:
+    """``names`` is what a dry run shows where there is no database yet."""
+    assert schema.names() == MIGRATIONS
