@@ -66,6 +66,18 @@ def get_logger(name: str) -> BoundLogger:
     return cast("BoundLogger", logger)
 
 
+def begin(**facts: str | None) -> None:
+    """A unit of work begins in this thread: from here on its lines, a library's too, hold these facts and no others."""
+    structlog.contextvars.clear_contextvars()
+    bind(**facts)
+
+
+def bind(**facts: str | None) -> None:
+    """From here on the lines of this unit of work hold these facts as well; ``None`` takes one away."""
+    structlog.contextvars.unbind_contextvars(*facts)
+    structlog.contextvars.bind_contextvars(**{name: fact for name, fact in facts.items() if fact is not None})
+
+
 def _formatter(log: Log, process: str) -> ProcessorFormatter:
     """How a record becomes a line, a library's as well as foreman's own."""
     console = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
@@ -78,7 +90,11 @@ def _formatter(log: Log, process: str) -> ProcessorFormatter:
 
     return ProcessorFormatter(
         processors=[_head, *(_console() if console else _json())],
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level],
+        foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
+        ],
     )
 
 

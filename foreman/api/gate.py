@@ -7,11 +7,14 @@ admin keys.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import falcon
 
 from foreman.api import assets, passthrough
+from foreman.api.access import JOB
+from foreman.api.asked import came_with
 from foreman.api.problems import NO_KEY, NOT_ADMIN, HTTPProblem
 from foreman.api.query import job_id_of
 from foreman.api.ui.browser import ROOT, SIGN_IN, is_page
@@ -43,9 +46,6 @@ SHARED = frozenset(
         f"{ROOT}/logout",
     }
 )
-
-#: The parameter that makes a route one of a job.
-JOB = "job_id"
 
 
 class Gate:
@@ -118,10 +118,11 @@ def caller_of(req: falcon.Request) -> Caller:
 
 
 def admitted(req: falcon.Request, request: JobRequest, body: object) -> JobRequest:
-    """``request``, which was read from ``body``, as whoever sent it may submit it.
+    """``request``, which was read from ``body``, as whoever sent it may submit it, with what came with it.
 
     Raises:
         PriorityNotAllowed: ``body`` names a higher priority than the key allows.
     """
     asked = isinstance(body, dict) and body.get("priority") is not None
-    return within(caller_of(req).allowance, request, asked=asked)
+    allowed = within(caller_of(req).allowance, request, asked=asked)
+    return replace(allowed, came_with=came_with(req))

@@ -19,7 +19,7 @@ import falcon
 
 from foreman import errors, logs
 from foreman.api import shown
-from foreman.api.access import shown_path
+from foreman.api.asked import shown_path
 from foreman.api.dialect import foreign
 from foreman.domain.json_value import compact
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NotRequired, TypedDict
 
+from foreman.domain.came_with import NOTHING, CameWith
 from foreman.domain.lifecycle import RETRYABLE, Cause, State
 
 #: Milliseconds since the Unix epoch.
@@ -66,6 +67,7 @@ class JobRequest:
     webhook: Webhook | None
     #: SHA-256 (hex) of the whole body in canonical form: what an ``Idempotency-Key`` is bound to.
     digest: str
+    came_with: CameWith = NOTHING
 
 
 class Failure(TypedDict):
@@ -115,6 +117,7 @@ class Job:
     failure: JobFailure | None
     #: Raised by every change of the row: what ``ETag`` is made of.
     version: int
+    came_with: CameWith = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from foreman import clock
 from foreman.queue.consumer import HEARTBEAT_S, WakingConsumer
+from foreman.queue.context import LogContext
 from foreman.queue.custody import Custody
 from foreman.queue.outage import connection_closed
 from foreman.queue.retries import Draining, PersistentRetries
@@ -65,6 +66,7 @@ class WakingRedisBroker(RedisBroker):
             heartbeat_timeout=heartbeat_timeout_ms,
             middleware=[
                 CurrentMessage(),
+                LogContext(),
                 PersistentRetries(self.draining),
                 Draining(self.draining),
                 *middleware,

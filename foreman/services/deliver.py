@@ -65,6 +65,7 @@ class Deliverer:
             at = sending.job_id
 
     def _try(self, sending: Sending) -> float | None:
+        logs.bind(job_id=sending.job_id, request_id=sending.came_with.request_id)
         headers = event.event_headers(
             sending.event_id,
             sending.body,

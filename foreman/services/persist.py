@@ -47,5 +47,6 @@ class Persister:
             if location is not None and not self.artifacts.keeps(location):
                 self.objects.delete([location])
             return
+        logs.bind(request_id=job.came_with.request_id)
         log.info("job done", job_id=job_id, size_b=artifact.size_b, attempt=job.attempt)
         self.announcer.announce(job)

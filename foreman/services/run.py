@@ -108,6 +108,7 @@ class Runner:
         if isinstance(claim, NoClaim):
             self._fail_unplaceable()
             return None
+        logs.bind(job_id=claim.job.id, request_id=claim.job.came_with.request_id)
         try:
             # The claim is kept alive until the outcome is recorded, however long the database takes.
             with self.leases.keep(claim, asked_at) as held:
@@ -141,6 +142,7 @@ class Runner:
                 self.tally.count(metric.TOKENS, model, kind, by=count)
         word = str(outcome.cause) if isinstance(outcome, Fault) else type(outcome).__name__.lower()
         self.tally.count(metric.RUNS, claim.upstream, word)
+        log.info("run ended", upstream=claim.upstream, attempt=claim.job.attempt, outcome=word)
 
     def _converse(self, claim: Claim, call: Call, laps: Laps) -> Outcome:
         limits = claim.job.limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from foreman import clock
+from foreman import clock, logs
 from foreman.queue import messages
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Submitter:
         """
         now = clock.now()
         submitted = self.jobs.submit(request, job_id=clock.new_id(now), key=key, now=now, caller=caller)
+        logs.bind(job_id=submitted.job.id)
         if not submitted.replayed:
             self.announcer.messenger.send(messages.run(submitted.job.id))
             self.announcer.announce(submitted.job)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import SQL
 
+from foreman.domain.came_with import CameWith
 from foreman.domain.delivery import Attempt, Dead, Decision, Delivered, RetryIn, Stopped
 from foreman.domain.event import event_id
 from foreman.domain.lifecycle import TERMINAL, State
@@ -57,6 +58,8 @@ class Sending:
     token: int
     #: When the job came to the state that the event announces.
     created_at: Moment
+    #: With the job's submission.
+    came_with: CameWith
     #: Whether the origin's last try, as far as was known then, found it down.
     doubted: bool
 
@@ -150,7 +153,8 @@ class Events:
         this = _key(event.job_id, event.sequence)
         [row] = EventRow.update(changes).where(this).returning(EventRow).execute()
         AttemptRow.insert(job_id=row.job_id, sequence=row.sequence, attempt=row.attempts, at=now).execute()
-        url = JobRow.select(JobRow.webhook_url).where(JobRow.id == row.job_id).scalar()
+        shown = (JobRow.webhook_url, JobRow.request_id, JobRow.traceparent)
+        url, *came_with = JobRow.select(*shown).where(JobRow.id == row.job_id).scalar(as_tuple=True)
         return Sending(
             job_id=row.job_id,
             sequence=row.sequence,
@@ -162,6 +166,7 @@ class Events:
             tries=row.tries,
             token=row.lease_token,
             created_at=row.created_at,
+            came_with=CameWith(*came_with),
             doubted=doubted,
         )
 

@@ -84,6 +84,9 @@ class JobRow(Row):
     error_status = IntegerField(null=True)
 
     version = IntegerField(default=1)
+    #: What came with its submission, see ``domain/came_with.py``.
+    request_id = CharField(max_length=128, null=True)
+    traceparent = CharField(max_length=55, null=True)
     #: The id of the API key that submitted it; empty where keys were off.
     owner = CharField(max_length=26, default="")
     #: As the client sent it, behind the owner and a tab if there is one: each key has its own, and none holds a tab.

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from foreman.domain.came_with import CameWith
 from foreman.domain.job import Artifact, Job, JobFailure, JobRequest, Limits, Moment, Priority, Webhook
 from foreman.domain.lifecycle import Cause, State
 from foreman.store.models import ArtifactRow, JobRow, UpstreamRow
@@ -45,6 +46,7 @@ def job_from_row(row: JobRow) -> Job:
         stats=None if row.stats is None or state is not State.DONE else json.loads(row.stats),
         failure=failure_from_row(row),
         version=row.version,
+        came_with=CameWith(row.request_id, row.traceparent),
     )
 
 
@@ -90,6 +92,8 @@ def job_columns(job_id: str, request: JobRequest, key: str | None, now: Moment) 
         "ready_at": now,
         "idempotency_key": key,
         "digest": request.digest,
+        "request_id": request.came_with.request_id,
+        "traceparent": request.came_with.traceparent,
     }
 
 

@@ -21,7 +21,7 @@ from tests.acceptance.foreman_up import COMMAND, Up, environment
 from tests.acceptance.stack import PATIENCE_S, Answer, Stack, eventually
 from tests.postgres import PostgresServer
 from tests.receiver import Received, Receiver, always
-from tests.upstream import Exchange, FakeOllama
+from tests.upstream import Exchange, FakeOllama, reply
 
 #: The routes that show something without a body, and some that show an error.
 LOOKS = (
@@ -155,7 +155,10 @@ def test_while_a_secret_is_rotated_each_of_the_two_verifies_both_headers(audited
 
 
 def test_no_secret_is_seen_anywhere_after_all_that_can_fail_has_failed(audited: Audited) -> None:
-    """In no log, no answer, no row, no file and no command line; and the token in a receiver's URL in no log."""
+    """In no log, no answer, no row, no file and no command line.
+
+    In no log either: the token in a receiver's URL, and whatever a client, a model or a receiver says.
+    """
     stack, told = audited.stack, audited.stack.secrets
     token = secrets.token_hex(16)
     everything_fails(audited, token)
@@ -181,6 +184,7 @@ def everything_fails(audited: Audited, token: str) -> None:
     stack.receiver.answer = always(500)
     refused = stack.submit(state_webhook_url=f"{stack.receiver.url}?token={token}")
     stack.settled(refused)
+    everything_is_said(stack, token)
     stack.ask("GET", f"/jobs/{refused}/deliveries")
     stack.ask("POST", "/webhooks/ping", {"url": f"{stack.receiver.url}?token={token}"})
     stack.ask("POST", "/webhooks/ping", {"url": "https://127.0.0.1:9/"})
@@ -210,6 +214,31 @@ def everything_fails(audited: Audited, token: str) -> None:
     stack.look_around()
     audited.postgres.start()
     stack.settled(stack.submit())
+
+
+def everything_is_said(stack: Heard, word: str) -> None:
+    """``word`` in all that foreman is told about a job, and by whoever takes part in it; in an unfinished answer too."""
+    stack.receiver.answer = always(400, body=word.encode())
+    private = {
+        "messages": [{"role": "system", "content": word}, {"role": "user", "content": f"Hi {word}"}],
+        "metadata": {"order": word, word: 1},
+        "options": {"stop": [word]},
+        "max_attempts": 1,
+    }
+
+    def breaks_off(exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.line(exchange.part({"content": word, "thinking": word}))
+        exchange.line({"error": f"{word} is too much"})
+        exchange.end()
+
+    for behaviour, state in ((reply(word, thinking=[word]), "done"), (breaks_off, "failed")):
+        stack.upstream.next(behaviour)
+        assert stack.settled(stack.submit(**private))["state"] == state
+        stack.upstream.next(behaviour)
+        stack.ask("POST", "/api/chat", {"model": "m", "messages": private["messages"]})
+    assert stack.ask("POST", "/jobs", {"model": [word], "messages": word}).status == 422
+    assert stack.ask("POST", "/jobs", b'{"model": "' + word.encode()).status == 400
 
 
 def telling_all(exchange: Exchange) -> None:

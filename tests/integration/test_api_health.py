@@ -186,3 +186,26 @@ def test_each_request_is_one_line_of_the_log(api: Api, caplog: pytest.LogCapture
     lines: list[Any] = [record.msg for record in caplog.records if record.name == "foreman.api.access"]
     assert [(line["path"], line["status"]) for line in lines] == [("/jobs", 200), ("/no%0Aforged", 404)]
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/jobs", "/nothing", "/jobs/x"])
+def test_every_answer_says_the_id_of_its_request(api: Api, path: str) -> None:
+    """The client's if it is sane, else one that is made; errors too, since those are what people ask about."""
+    assert api.get(path, {"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
+    made = [api.get(path, headers).headers["X-Request-Id"] for headers in ({}, {"X-Request-Id": "not one"})]
+    assert [len(each) for each in made] == [26, 26]
+    assert len({*made}) == 2
+
+
+def test_the_lines_of_a_request_hold_its_id_and_its_job(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Whether it made the job or names it; the next request knows nothing of either."""
+    caplog.set_level(logging.INFO)
+    job_id = api.submit({"X-Request-Id": "first"})
+    api.get(f"/jobs/{job_id.lower()}", {"X-Request-Id": "second"})
+    api.get("/jobs/no-job", {"X-Request-Id": "third"})
+    lines: list[Any] = [record.msg for record in caplog.records if record.name == "foreman.api.access"]
+    assert [(line["request_id"], line.get("job_id")) for line in lines] == [
+        ("first", job_id),
+        ("second", job_id),
+        ("third", None),
+    ]

@@ -141,8 +141,9 @@ def test_every_route_of_a_job_hides_it_from_other_keys(api: Api) -> None:
     for method, template in routes:
         for job_id in (running, done, done.lower(), nobodys):
             for accept in ("application/json", "text/event-stream"):
-                hidden = two.ask(method, _path(template, job_id), Accept=accept)
-                unknown = two.ask(method, _path(template), Accept=accept)
+                sent = {"Accept": accept, "X-Request-Id": "both"}
+                hidden = two.ask(method, _path(template, job_id), **sent)
+                unknown = two.ask(method, _path(template), **sent)
                 assert hidden.status_code == 404, (method, template)
                 assert (hidden.text, hidden.headers) == (unknown.text, unknown.headers)
     assert (one.ask("GET", f"/jobs/{done}").text, one.ask("GET", f"/jobs/{running}").text) == before

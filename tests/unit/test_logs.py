@@ -144,3 +144,24 @@ def test_a_warning_of_python_is_a_log_line(lines: Lines) -> None:
     warnings.showwarning("old", DeprecationWarning, "module.py", 1)
     (line,) = lines()
     assert (line["logger"], line["level"]) == ("py.warnings", "warning")
+
+
+def test_the_lines_of_a_unit_of_work_hold_what_it_is_about(lines: Lines) -> None:
+    """A library's lines too; what was known of the one before is forgotten, and what a line says itself counts more."""
+    logs.configure(Log(format="json"), process="jobs")
+    logs.begin(job_id="A", request_id="R")
+    logs.get_logger("ours").info("one")
+    logging.getLogger("library").warning("two")
+    logs.bind(job_id="B", request_id=None)
+    logs.get_logger("ours").info("three")
+    logs.get_logger("ours").info("four", job_id="C")
+    logs.begin()
+    logs.get_logger("ours").info("five")
+    said = [(line["event"], line.get("job_id"), line.get("request_id")) for line in lines()]
+    assert said == [
+        ("one", "A", "R"),
+        ("two", "A", "R"),
+        ("three", "B", None),
+        ("four", "C", None),
+        ("five", None, None),
+    ]
