@@ -217,7 +217,7 @@ def everything_fails(audited: Audited, token: str) -> None:
 
 
 def everything_is_said(stack: Heard, word: str) -> None:
-    """``word`` in all that foreman is told about a job, and by whoever takes part in it; in an unfinished answer too."""
+    """``word`` in all that foreman is told about a job, and by whoever takes part in it, in part too."""
     stack.receiver.answer = always(400, body=word.encode())
     private = {
         "messages": [{"role": "system", "content": word}, {"role": "user", "content": f"Hi {word}"}],
