@@ -12,11 +12,12 @@ import falcon
 from foreman.api import problems
 from foreman.api.access import AccessLog
 from foreman.api.artifacts import ArtifactResource
-from foreman.api.assets import PREFIX, shipped
+from foreman.api.assets import ROUTE, shipped
 from foreman.api.cancel import CancelResource
 from foreman.api.chat import ChatResource, Reader
 from foreman.api.conversation import Desk
 from foreman.api.deliveries import DeliveriesResource, RedeliverResource
+from foreman.api.described import DOCUMENT, PAGE, DocsResource, DocumentResource
 from foreman.api.events import EventsResource
 from foreman.api.gate import Gate
 from foreman.api.health import HealthResource, ReadyResource
@@ -135,7 +136,9 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
     app.add_route("/metrics", MetricsResource(parts.metrics))
-    app.add_route(PREFIX + "{name:path}", shipped())
+    app.add_route(ROUTE, shipped())
+    app.add_route(PAGE, DocsResource(shipped()))
+    app.add_route(DOCUMENT, DocumentResource(keys=parts.authenticator is not None))
     places = Places(parts.max_followers)
     events = EventsResource(parts.jobs, parts.watcher, places, parts.stopping)
     app.add_route("/jobs/{job_id}/events", events)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,16 +10,19 @@ from itertools import chain
 import falcon
 
 from foreman.api.headers import Span, byte_span, etag_matches
+from foreman.api.parameter import Parameter
 from foreman.api.problems import ARTIFACT_GONE, HTTPProblem
 from foreman.api.query import job_id_of
 from foreman.domain.job import Artifact
+from foreman.domain.shape import Text
 from foreman.errors import ArtifactNotFound
 from foreman.store.artifacts import Artifacts
 from foreman.store.jobs import Jobs
 from foreman.store.objects import Objects
 
-#: What an artifact's name can be; the column holds 64 characters.
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: The column holds 64 characters.
+_NAME = Text("must be an artifact's name", pattern="[A-Za-z0-9._-]{1,64}")
+ARTIFACT_NAME = Parameter("name", "path", _NAME, "The artifact's name, as the job lists it.", "completion")
 
 #: Kept by the client alone, and asked about before each use: it may have been deleted.
 _CACHING = "private, no-cache"
@@ -65,7 +67,7 @@ class ArtifactResource:
     def _find(self, job_id: str, name: str) -> Artifact:
         """Find the artifact; the job is looked up first, since only it tells what never was from what is gone."""
         job = self.jobs.get(job_id_of(job_id))
-        if not _NAME.fullmatch(name):
+        if not _NAME.fits(name):
             raise ArtifactNotFound(job.id, name)
         return self.artifacts.get(job.id, name)
 

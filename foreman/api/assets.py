@@ -16,13 +16,17 @@ from pathlib import Path
 import falcon
 
 from foreman.api.headers import etag_matches
+from foreman.api.parameter import Parameter
 from foreman.api.problems import NO_ROUTE, HTTPProblem
+from foreman.domain.shape import Text
 
 #: Where the package has them; what lies below is served, so nothing else may.
 DIRECTORY = Path(__file__).parents[1] / "web" / "assets"
 
 #: What paths of assets begin with. They tell nothing of an installation, so they need no key.
 PREFIX = "/assets/"
+#: Files lie in a folder for each page.
+ROUTE = PREFIX + "{page}/{name}"
 
 #: What a file is, by how its name ends. A file of another kind is not shipped: browsers are told not to guess.
 MEDIA_TYPES = {
@@ -42,6 +46,11 @@ _FOR_GOOD = "public, max-age=31536000, immutable"
 _ASK_FIRST = "public, no-cache"
 
 
+PAGE = Parameter("page", "path", Text("must be a page's name"), "The page whose file it is.", "docs")
+NAME = Parameter("name", "path", Text("must be a file's name"), "The file's name.", "swagger-ui.css")
+VERSION = Parameter("v", "query", Text("must be a string"), "The digest in the file's URL: kept unasked with it.")
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """One file."""
@@ -52,13 +61,12 @@ class Asset:
 
 
 def read_assets(directory: Path = DIRECTORY) -> dict[str, Asset]:
-    """Every file below ``directory``, by its path from there: ``docs/swagger-ui.css``.
+    """Every file in a folder of ``directory``, by its path from there: ``docs/swagger-ui.css``.
 
     Raises:
         KeyError: a file is of a kind that is not in ``MEDIA_TYPES``.
     """
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): _read(path) for path in files}
+    return {path.relative_to(directory).as_posix(): _read(path) for path in sorted(directory.glob("*/*"))}
 
 
 def _read(path: Path) -> Asset:
@@ -80,9 +88,9 @@ class Assets:
         """
         return f"{PREFIX}{name}?v={self._files[name].digest}"
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, page: str, name: str) -> None:
         """Send the file; 304 if the client has it."""
-        asset = self._files.get(name)
+        asset = self._files.get(f"{page}/{name}")
         if asset is None:
             raise HTTPProblem(NO_ROUTE)
         etag = f'"{asset.digest}"'

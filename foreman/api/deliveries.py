@@ -10,17 +10,19 @@ import falcon
 from foreman import clock
 from foreman.api import shown
 from foreman.api.momentary import answer
-from foreman.api.parameter import parameters_of
+from foreman.api.parameter import Parameter, parameters_of
 from foreman.api.query import MAX_LIMIT, cursor, cursor_of, job_id_of, limit, limit_of
 from foreman.api.representation import location
 from foreman.domain.event import event_id
 from foreman.domain.lifecycle import State
 from foreman.domain.moment import rfc3339
+from foreman.domain.submission import STATES
 from foreman.errors import EventNotFound
 from foreman.services.redeliver import Redeliverer
 from foreman.store.deliveries import Deliveries, Try
 from foreman.store.jobs import Jobs
 
+EVENT_STATE = Parameter("state", "path", STATES, "The state that the event tells.", "done")
 #: A cursor is moment, sequence and attempt of the last try on a page.
 TRIES = (limit(MAX_LIMIT), cursor(r"[0-9]{1,15}\.[0-9]{1,4}\.[0-9]{1,9}"))
 
@@ -57,7 +59,7 @@ class RedeliverResource:
     def on_post(self, _req: falcon.Request, resp: falcon.Response, job_id: str, state: str) -> None:
         """Send the event again. The answer comes before the try: that is for ``Location`` to tell."""
         job = self.jobs.get(job_id_of(job_id))
-        if state not in frozenset(State):
+        if state not in STATES.words:
             raise EventNotFound(job.id, state)
         self.redeliverer.redeliver(job.id, State(state))
         resp.status = HTTPStatus.ACCEPTED

@@ -27,8 +27,8 @@ from foreman.store.jobs import Jobs
 #: Where whoever has yet to show a key on the page does so.
 SIGN_IN_PATH = f"{ROOT}/login"
 
-#: Asked by supervisors and load balancers, which have no key; the answers tell nothing of anybody's jobs.
-OPEN = frozenset({"/healthz", "/readyz", SIGN_IN_PATH})
+#: Asked by supervisors, load balancers and readers, which have no key; the answers tell nothing of anybody's jobs.
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", SIGN_IN_PATH})
 
 #: Routes, as they are added to the app, that heed whose jobs they show or tell nothing of jobs.
 SHARED = frozenset(

@@ -22,6 +22,19 @@ IDEMPOTENCY_KEY = Parameter(
     "order-1234",
 )
 
+_ANY = Text("must be a string")
+PREFER = Parameter(
+    "Prefer",
+    "header",
+    _ANY,
+    f"`wait=<seconds>`, up to {MAX_WAIT_S}: answer with the job if it ends by then.",
+    "wait=10",
+)
+IF_NONE_MATCH = Parameter("If-None-Match", "header", _ANY, "An earlier answer's `ETag`: `304` if nothing has changed.")
+RANGE = Parameter("Range", "header", _ANY, "One range of bytes, such as `bytes=0-99`; anything else is the whole.")
+IF_RANGE = Parameter("If-Range", "header", _ANY, "The `ETag` for which `Range` holds; the whole if it is another.")
+LAST_EVENT_ID = Parameter("Last-Event-ID", "header", _ANY, "The id of the last event seen; the stream goes on there.")
+
 #: RFC 7240 section 2: preferences are separated by commas, and a quoted value may hold one; a quote that
 #: nothing ends reaches to the end.
 _PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|$))+')

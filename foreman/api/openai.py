@@ -14,11 +14,15 @@ from foreman.api.chat import Reader, first_problem
 from foreman.api.conversation import Desk, Failed, Line
 from foreman.api.dialect import OPENAI, foreign
 from foreman.api.lists import LIST_LIMIT_B, path_of_models, union
+from foreman.api.parameter import Parameter
 from foreman.api.passthrough import Counter
 from foreman.clock import now
 from foreman.domain.completion import Completion
 from foreman.domain.json_value import compact
 from foreman.domain.openai_front import Answer, models, native, wants_usage
+from foreman.domain.shape import Text
+
+MODEL_NAME = Parameter("model", "path", Text("must be a string"), "The name of the model.", "smollm2")
 
 
 @dataclass(frozen=True, slots=True)

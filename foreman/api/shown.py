@@ -21,6 +21,8 @@ Id = Annotated[str, Meta(description="The id of a job, a ULID.", examples=["01M8
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-11-24T03:39:53.123Z"])]
 Uri = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
 Count = Annotated[int, Meta(ge=0)]
+FromOne = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
 Sequence = Annotated[int, Meta(ge=1, description="From 1, in the order of the job's states.")]
 Cursor = Annotated[str | None, Meta(description="Where the next page begins, for `cursor`; null on the last one.")]
 EventId = Annotated[str, Meta(description="`<job_id>-<state>`: what a receiver dedupes on.")]
@@ -46,7 +48,7 @@ class Accepted(TypedDict):
 
     job_id: Id
     state: State
-    queue_position: Annotated[int | None, Meta(description="From 1; null where it is not known or not queued.")]
+    queue_position: Annotated[FromOne | None, Meta(description="From 1; null where it is not known or not queued.")]
     links: Links
 
 
@@ -122,8 +124,10 @@ class JobTail(TypedDict):
 class Job(JobIdentity, JobTail):
     """The whole of a job."""
 
-    queue_position: Annotated[int | None, Meta(ge=1, description="From 1; null where it is not known or not queued.")]
-    eta_s: Annotated[float | None, Meta(ge=0, description="Seconds until it is done, as far as can be told.")]
+    queue_position: Annotated[FromOne | None, Meta(description="From 1; null where it is not known or not queued.")]
+    eta_s: Annotated[
+        Annotated[float, Meta(ge=0)] | None, Meta(description="Seconds until it is done, as far as can be told.")
+    ]
     result: Annotated[
         dict[str, Any] | None,
         Meta(description="The native response object of a job that is done; over the inline limit without `message`."),
@@ -161,7 +165,7 @@ class Delivery(TypedDict):
     sequence: Sequence
     attempt: Annotated[int, Meta(ge=1, description="From 1 for each event.")]
     at: Time
-    duration_ms: Annotated[int | None, Meta(ge=0)]
+    duration_ms: Count | None
     outcome: Annotated[
         Outcome,
         Meta(description="`unknown`: the sender died, and the receiver may have the event."),

@@ -15,12 +15,12 @@ Every other key goes as it is, foreman's own included.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from foreman.domain.json_value import Findings, compact
-from foreman.errors import Problem, SubmissionInvalid
+from foreman.domain.openai_chat import CHAT_COMPLETION, EFFORTS, arguments
+from foreman.errors import SubmissionInvalid
 
 #: Keys that become options, by the name that they have there.
 _OPTIONS = {
@@ -37,27 +37,24 @@ _OPTIONS = {
 _TRANSLATED = frozenset(
     {*_OPTIONS, "messages", "response_format", "reasoning_effort", "stream", "stream_options", "n", "options"}
 )
-_EFFORTS = {"none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
 
 
 def native(body: object) -> dict[str, Any]:
     """The native chat that ``body``, decoded JSON, asks for; what is wrong with that is for ``submission`` to find.
 
     Raises:
-        SubmissionInvalid: with everything that has no native form.
+        SubmissionInvalid: with everything in which it is no chat of OpenAI's.
     """
-    if not isinstance(body, dict):
-        raise SubmissionInvalid((Problem("", "must be a JSON object"),))
     found = Findings()
-    if body.get("n") not in (None, 1):
-        found.add("/n", "must be 1: a job yields one completion")
-    chat = {key: value for key, value in body.items() if key not in _TRANSLATED}
-    chat |= {"messages": _messages(body.get("messages"), found)}
-    chat |= _format(body.get("response_format"), found) | _think(body.get("reasoning_effort"), found)
-    if options := _options(body, found):
-        chat["options"] = options
-    if problems := found.problems():
+    CHAT_COMPLETION.check(body, "", found)
+    if (problems := found.problems()) or not isinstance(body, dict):
         raise SubmissionInvalid(problems)
+    chat = {key: value for key, value in body.items() if key not in _TRANSLATED}
+    chat |= {"messages": _messages(body["messages"])} | _format(body.get("response_format"))
+    if (effort := body.get("reasoning_effort")) is not None:
+        chat["think"] = EFFORTS[effort]
+    if options := _options(body):
+        chat["options"] = options
     return chat
 
 
@@ -67,118 +64,68 @@ def wants_usage(body: dict[str, Any]) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _options(body: dict[str, Any], found: Findings) -> dict[str, Any]:
-    given = body.get("options") or {}
-    if not isinstance(given, dict):
-        found.add("/options", "must be an object")
-        return {}
+def _options(body: dict[str, Any]) -> dict[str, Any]:
     options = {name: body[key] for key, name in _OPTIONS.items() if body.get(key) is not None}
     if isinstance(options.get("stop"), str):
         options["stop"] = [options["stop"]]
-    return given | options
+    return (body.get("options") or {}) | options
 
 
-def _format(wanted: object, found: Findings) -> dict[str, Any]:
+def _format(wanted: dict[str, Any] | None) -> dict[str, Any]:
     match wanted:
-        case None | {"type": "text"}:
-            return {}
         case {"type": "json_object"}:
             return {"format": "json"}
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
             return {"format": schema}
         case _:
-            found.add("/response_format", "must be of type text, json_object, or json_schema with a schema")
             return {}
 
 
-def _think(effort: object, found: Findings) -> dict[str, Any]:
-    if effort is None:
-        return {}
-    if isinstance(effort, str) and effort in _EFFORTS:
-        return {"think": _EFFORTS[effort]}
-    found.add("/reasoning_effort", f"must be one of {', '.join(_EFFORTS)}")
-    return {}
-
-
-def _messages(messages: object, found: Findings) -> object:
-    if not isinstance(messages, list) or not messages:
-        found.add("/messages", "must be a list of one message or more")
-        return []
+def _messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     names: dict[str, str] = {}
-    return [_message(each, f"/messages/{index}", names, found) for index, each in enumerate(messages)]
+    return [_message(each, names) for each in messages]
 
 
-def _message(message: object, pointer: str, names: dict[str, str], found: Findings) -> object:
+def _message(message: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """A message in native form; ``names`` are the functions that were called so far, by the call's id."""
-    if not isinstance(message, dict):
-        return message
-    text, images = _content(message.get("content"), f"{pointer}/content", found)
+    text, images = _content(message.get("content"))
     made = {key: value for key, value in message.items() if key not in ("reasoning", "reasoning_content", "refusal")}
     made["content"] = text
-    if message.get("role") == "developer":
+    if message["role"] == "developer":
         made["role"] = "system"
     if images:
         made["images"] = images
     if thinking := message.get("reasoning") or message.get("reasoning_content"):
         made["thinking"] = thinking
     if calls := message.get("tool_calls"):
-        made["tool_calls"] = _calls(calls, f"{pointer}/tool_calls", names, found)
+        made["tool_calls"] = [_call(call, names) for call in calls]
     if (name := names.get(str(message.get("tool_call_id")))) is not None:
         made.setdefault("tool_name", name)
     return made
 
 
-def _content(content: object, pointer: str, found: Findings) -> tuple[object, list[str]]:
+def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, list[str]]:
     """The text and the images, base64, of a message."""
     if not isinstance(content, list):
-        return "" if content is None else content, []
+        return content or "", []
     texts: list[str] = []
     images: list[str] = []
-    for index, part in enumerate(content):
+    for part in content:
         match part:
-            case {"type": "text" | "input_text", "text": str(text)} | {"type": "refusal", "refusal": str(text)}:
+            case {"type": "image_url", "image_url": {"url": url} | url}:
+                images.append(str(url).partition(",")[2])
+            case {"type": "refusal", "refusal": text} | {"text": text}:
                 texts.append(text)
-            case {"type": "image_url", "image_url": {"url": str(url)} | str(url)} if _is_data(url):
-                images.append(url.partition(",")[2])
-            case {"type": "image_url"}:
-                found.add(f"{pointer}/{index}", "must have a data URL in base64: foreman fetches no image")
             case _:
-                found.add(f"{pointer}/{index}", "must be of type text or image_url")
+                pass
     return "\n".join(texts), images
 
 
-def _is_data(url: str) -> bool:
-    return url.startswith("data:") and url.partition(",")[0].endswith(";base64")
-
-
-def _calls(calls: object, pointer: str, names: dict[str, str], found: Findings) -> object:
-    return (
-        calls
-        if not isinstance(calls, list)
-        else [_call(call, f"{pointer}/{index}", names, found) for index, call in enumerate(calls)]
-    )
-
-
-def _call(call: object, pointer: str, names: dict[str, str], found: Findings) -> object:
-    match call:
-        case {"function": {"name": str(name), **inner}, **rest}:
-            arguments = _arguments(inner.get("arguments"))
-            if arguments is None:
-                found.add(f"{pointer}/function/arguments", "must be a JSON object, as text")
-            if isinstance(call_id := rest.get("id"), str):
-                names[call_id] = name
-            return rest | {"function": {"name": name, "arguments": arguments}}
-        case _:
-            found.add(pointer, "must name a function")
-            return call
-
-
-def _arguments(text: object) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text) if isinstance(text, str) and text else text or {}
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+def _call(call: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    function = call["function"]
+    if isinstance(call_id := call.get("id"), str):
+        names[call_id] = function["name"]
+    return call | {"function": {"name": function["name"], "arguments": arguments(function.get("arguments"))}}
 
 
 @dataclass(slots=True)

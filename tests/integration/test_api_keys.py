@@ -82,7 +82,7 @@ def _routes(api: Api) -> list[tuple[str, str]]:
 
 
 def _path(template: str, job_id: str = NOBODYS) -> str:
-    names = {"job_id": job_id, "name": "completion", "model": "m", "state": "done"}
+    names = {"job_id": job_id, "name": "completion", "model": "m", "state": "done", "page": "docs"}
     return re.sub(r"\{(\w+)(:\w+)?\}", lambda place: names[place[1]], template)
 
 

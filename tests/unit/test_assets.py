@@ -8,7 +8,7 @@ import pytest
 from falcon import testing
 
 from foreman.api import problems
-from foreman.api.assets import DIRECTORY, PREFIX, Assets, read_assets
+from foreman.api.assets import DIRECTORY, PREFIX, ROUTE, Assets, read_assets
 
 SHIPPED = read_assets()
 
@@ -18,7 +18,7 @@ def client() -> testing.TestClient:
     """A client of the files that are shipped."""
     app = falcon.App()
     problems.install(app)
-    app.add_route(PREFIX + "{name:path}", Assets(SHIPPED))
+    app.add_route(ROUTE, Assets(SHIPPED))
     return testing.TestClient(app)
 
 
@@ -35,9 +35,10 @@ def test_every_shipped_file_is_served_as_what_it_is(client: testing.TestClient, 
 
 def test_only_the_url_that_changes_with_the_file_is_kept_unasked(client: testing.TestClient, tmp_path: Path) -> None:
     """The digest in the URL is that of the bytes; any other URL of the file has to be asked about each time."""
-    (tmp_path / "a.css").write_text("a{}")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/a.css").write_text("a{}")
     digest = hashlib.sha256(b"a{}").hexdigest()[:16]
-    assert Assets(read_assets(tmp_path)).url("a.css") == f"/assets/a.css?v={digest}"
+    assert Assets(read_assets(tmp_path)).url("x/a.css") == f"/assets/x/a.css?v={digest}"
     url = Assets(SHIPPED).url("docs/swagger-ui.css")
     assert client.simulate_get(url).headers["Cache-Control"] == "public, max-age=31536000, immutable"
     for other in (url[:-1], url.partition("?")[0], url + "&v=1"):
@@ -66,6 +67,7 @@ def test_nothing_else_is_found(client: testing.TestClient, path: str) -> None:
 
 def test_a_file_of_no_known_kind_is_not_shipped(tmp_path: Path) -> None:
     """It would be served as something that it is not."""
-    (tmp_path / "page.exe").write_bytes(b"")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/page.exe").write_bytes(b"")
     with pytest.raises(KeyError):
         read_assets(tmp_path)

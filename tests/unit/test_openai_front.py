@@ -119,16 +119,17 @@ def test_a_developer_is_the_system() -> None:
     ("body", "where"),
     [
         ([], [""]),
-        ({"messages": []}, ["/messages"]),
-        ({"messages": [HI], "n": 2}, ["/n"]),
-        ({"messages": [HI], "response_format": {"type": "xml"}, "reasoning_effort": 9}, [
+        ({"model": "m", "messages": []}, ["/messages"]),
+        ({"model": "m", "messages": [HI], "n": 2}, ["/n"]),
+        ({"model": "m", "messages": [HI], "response_format": {"type": "xml"}, "reasoning_effort": 9}, [
             "/response_format", "/reasoning_effort"]),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a.b/c"}}]}]}, [
+            "/model", "/messages/0/content/0/image_url/url"]),
+        ({"model": "m", "messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, [
             "/messages/0/content/0"]),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, ["/messages/0/content/0"]),
-        ({"messages": [{"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]}, [
-            "/messages/0/tool_calls/0/function/arguments"]),
-        ({"messages": [{"tool_calls": [{}]}]}, ["/messages/0/tool_calls/0"]),
+        ({"model": "m", "messages": [{"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]}, [
+            "/messages/0/role", "/messages/0/tool_calls/0/function/arguments"]),
+        ({"model": "m", "messages": [{"role": "tool", "tool_calls": [{}]}]}, ["/messages/0/tool_calls/0/function"]),
     ],
 )  # fmt: skip
 def test_what_has_no_native_form_is_named(body: Any, where: list[str]) -> None:
