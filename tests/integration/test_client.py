@@ -97,7 +97,7 @@ def test_trouble_is_put_up_with_for_the_deadline_and_no_longer() -> None:
     """What never answers is told of as what happened last, within the time that was given."""
     with (
         Scripted([HANGS_UP]) as server,
-        Client(server.url, deadline_s=1) as client,
+        Client(server.url, deadline_s=3) as client,
         pytest.raises(api.Unreachable) as found,
     ):
         client.get(ID)
@@ -271,7 +271,7 @@ def test_following_gives_up_on_a_server_that_says_nothing() -> None:
     """Streams that end at once are trouble like any other."""
     with (
         Scripted([sse(whole=True)]) as server,
-        Client(server.url, deadline_s=0.5) as client,
+        Client(server.url, deadline_s=2) as client,
         pytest.raises(api.Unreachable, match="ended the stream"),
     ):
         list(client.follow(ID))
