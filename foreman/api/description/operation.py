@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import falcon
 
 from foreman.api import gate, shown
+from foreman.api.access import JOB
 from foreman.api.dialect import OLLAMA, OPENAI
 from foreman.api.parameter import Parameter
 from foreman.api.problems import (
@@ -148,7 +149,7 @@ class Operation:
 
     @property
     def _is_admins(self) -> bool:
-        return not (gate.is_open(self.path) or self.path in gate.SHARED or f"{{{gate.JOB}}}" in self.path)
+        return not (gate.is_open(self.path) or self.path in gate.SHARED or f"{{{JOB}}}" in self.path)
 
     def _request_body(self) -> Json:
         schema = self.body.schema() if isinstance(self.body, Object) else self.body
