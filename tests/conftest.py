@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-_SUITES = frozenset({"unit", "contract", "integration", "acceptance"})
+_SUITES = frozenset({"unit", "contract", "integration", "acceptance", "browser"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -49,10 +49,11 @@ def is_from_page(*, fetch_site: str | None, origin: str | None, host: str, publi
     """
     if fetch_site is not None:
         return fetch_site == "same-origin"
-    if origin is None:
+    if not host or origin is None:
         return False
-    sender = urlsplit(origin)
-    return sender.scheme in {"http", "https"} and sender.netloc in {host, urlsplit(public_url).netloc}
+    public = urlsplit(public_url)
+    ours = {f"http://{host}", f"https://{host}", f"{public.scheme}://{public.netloc}"}
+    return origin.lower() in {each.lower() for each in ours}
 
 
 def is_sent(token: str | None, given: str) -> bool:

@@ -26,7 +26,7 @@ OWN = 1_000
 class Counts:
     """``states``: jobs in each; ``waiting``: those that wait for a slot, by model and priority, sorted by model.
 
-    A number that is ``at_most`` stands for that or more.
+    A number that is ``at_most`` stands for that or more; of each priority so many are counted in all.
     """
 
     states: Mapping[State, int]
@@ -57,12 +57,12 @@ class Overview:
         for state in State:
             some = JobRow.select(JobRow.id).where(JobRow.state == state).limit(self.counted).alias("some")
             states[state] = int(JobRow.select(fn.COUNT(SQL("1"))).from_(some).scalar())
-        order = (JobRow.priority, JobRow.model)
-        ready = JobRow.select(*order).where(JobRow.ready_at.is_null(is_null=False)).order_by(*order)
-        some = ready.limit(self.counted).alias("some")
-        columns = (some.c.model, some.c.priority)
-        rows: Any = JobRow.select(*columns, fn.COUNT(SQL("1"))).from_(some).group_by(*columns)
-        waiting = {(model, priority): count for model, priority, count in rows.tuples()}
+        waiting: dict[tuple[str, int], int] = {}
+        for priority in Priority:
+            ready = (JobRow.priority == priority) & JobRow.ready_at.is_null(is_null=False)
+            some = JobRow.select(JobRow.model).where(ready).order_by(JobRow.model).limit(self.counted).alias("some")
+            rows: Any = JobRow.select(some.c.model, fn.COUNT(SQL("1"))).from_(some).group_by(some.c.model)
+            waiting |= {(model, int(priority)): int(count) for model, count in rows.tuples()}
         return Counts(states, _table(waiting), self.counted)
 
     def _of(self, owner: str) -> Counts:

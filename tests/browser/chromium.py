@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
 
 #: What distributions call it.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -30,25 +30,20 @@ WIDE, NARROW = (1280, 800), (390, 844)
 Theme = Literal["light", "dark"]
 
 
-class NoChromium(Exception):
-    """There is none."""
+#: What to do where there is none.
+MISSING = "chromium is not installed: apt-get install -y chromium (or dnf, brew, …), and run this again"
 
-    def __init__(self) -> None:
-        super().__init__("chromium is not installed: apt-get install -y chromium (or dnf, brew, …), and run this again")
+
+def executable() -> str | None:
+    """Where it is; ``None``: not on this machine."""
+    return next((path for path in map(shutil.which, NAMES) if path is not None), None)
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A browser until the end of the block.
-
-    Raises:
-        NoChromium: and what to do about it.
-    """
-    found = next((path for path in map(shutil.which, NAMES) if path is not None), None)
-    if found is None:
-        raise NoChromium
+def chromium(path: str) -> Iterator[Browser]:
+    """A browser until the end of the block."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         try:
             yield browser
         finally:
@@ -56,11 +51,17 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def page_of(browser: Browser, base_url: str, *, theme: Theme = "light", size: tuple[int, int] = WIDE) -> Iterator[Page]:
-    """A page of a browser that knows nothing yet; whatever it complains of is in ``page.complaints``."""
+def page_of(
+    browser: Browser, base_url: str, *, theme: Theme = "light", size: tuple[int, int] = WIDE, state: Any = None
+) -> Iterator[Page]:
+    """A page of a browser that knows nothing but ``state``: the cookies of another."""
     width, height = size
     context = browser.new_context(
-        base_url=base_url, color_scheme=theme, viewport={"width": width, "height": height}, timezone_id="UTC"
+        base_url=base_url,
+        color_scheme=theme,
+        viewport={"width": width, "height": height},
+        timezone_id="UTC",
+        storage_state=state,
     )
     context.set_default_timeout(PATIENCE_MS)
     try:
@@ -70,10 +71,16 @@ def page_of(browser: Browser, base_url: str, *, theme: Theme = "light", size: tu
 
 
 def complaints_of(page: Page) -> list[str]:
-    """Errors of scripts and of the content policy from now on; the list grows as they come."""
+    """Errors of scripts, of the content policy and of files from now on; the list grows as they come."""
     found: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # A form that comes back with what is wrong is answered 422, as it should be.
+        if message.type == "error" and "status of 422" not in message.text:
+            found.append(message.text)
+
     page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    page.on("console", note)
 
     def refuse(dialog: Dialog) -> None:
         found.append(f"dialog: {dialog.message}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, FloatRect
 
 from tests.acceptance.stack import ROOT, Stack
-from tests.browser.chromium import NARROW, WIDE, Theme, chromium, page_of
+from tests.browser.chromium import MISSING, NARROW, WIDE, Theme, chromium, executable, page_of
 from tests.receiver import Receiver, always
 from tests.upstream import Behaviour, Exchange, stats
 
@@ -110,12 +110,15 @@ def take(browser: Browser, scene: Scene, target: Path) -> None:
 
 def main() -> None:
     """Take them."""
+    path = executable()
+    if path is None:
+        raise SystemExit(MISSING)
     TARGET.mkdir(parents=True, exist_ok=True)
     with ExitStack() as exits:
         place = exits.enter_context(tempfile.TemporaryDirectory())
         dead = exits.enter_context(Receiver(always(503, body=b"<h1>Service Unavailable</h1>")))
         stack = exits.enter_context(Stack(Path(place) / "stack", {"FOREMAN_WEBHOOK_CIRCUIT_FAILURES": "1000"}))
-        browser = exits.enter_context(chromium())
+        browser = exits.enter_context(chromium(path))
         scene = Scene(stack, dead)
         take(browser, scene, TARGET)
         scene.go_on.set()

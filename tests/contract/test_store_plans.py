@@ -14,6 +14,7 @@ from foreman.store.deliveries import EventFilter
 from foreman.store.gauges import Gauges
 from foreman.store.jobs import Filter
 from foreman.store.models import ArtifactRow, AttemptRow, EventRow, JobRow, LabelRow, PayloadRow, TombstoneRow
+from foreman.store.overview import Overview
 from foreman.store.rows import job_columns, label
 from tests.contract.conftest import ENGINES
 from tests.plans import analyze, plans, scans
@@ -140,6 +141,9 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
     "get": lambda stores: stores.jobs.get(_id(5)),
     "position": lambda stores: stores.line.position(stores.jobs.get(_id(9_990)), T0 + ROWS),
     "outlook": lambda stores: stores.line.outlook(stores.jobs.get(_id(9_990)), T0 + ROWS),
+    "payload": lambda stores: stores.jobs.payload(_id(5)),
+    "overview": lambda stores: Overview(counted=500).counts(None),
+    "overview of a key": lambda stores: Overview().counts("01KEY"),
     "page": lambda stores: stores.jobs.page(Filter(before=_id(5_000))),
     "page of a state": lambda stores: stores.jobs.page(Filter(State.QUEUED, before=_id(5_000))),
     "page of a model": lambda stores: stores.jobs.page(Filter(model="model3", before=_id(5_000))),
