@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import click
 
 from foreman.cli.exits import Exit
-from foreman.errors import ArtifactStoreUnavailable, SettingInvalid, StoreUnavailable
+from foreman.cli.remote import refusal
+from foreman.errors import ArtifactStoreUnavailable, ForemanError, SettingInvalid, StoreUnavailable
 from foreman.settings import no_color
 
 
@@ -32,6 +33,12 @@ class Foreman(click.Group):
             end(ctx, Exit.UNREACHABLE, f"the database cannot be used now: {first_line(error)}")
         except ArtifactStoreUnavailable as error:
             end(ctx, Exit.UNREACHABLE, f"the artifact store cannot be used now: {first_line(error)}")
+        except ForemanError as error:
+            refused = refusal(error)
+            if refused is None:
+                raise
+            status, lines = refused
+            end(ctx, status, "\nforeman: ".join(lines))
         except KeyboardInterrupt:
             end(ctx, Exit.INTERRUPTED, "interrupted")
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import click
 
 from foreman import __version__
+from foreman.cli.act import cancel, redeliver
 from foreman.cli.completion import completion
 from foreman.cli.config import config
 from foreman.cli.doctor import doctor
 from foreman.cli.edge import Foreman
+from foreman.cli.jobs import jobs
 from foreman.cli.keys import keys
+from foreman.cli.listen import listen
 from foreman.cli.migrate import migrate
 from foreman.cli.prune import prune
+from foreman.cli.show import show
+from foreman.cli.submit import submit
 
 
 @click.group(cls=Foreman, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,5 +74,5 @@ def demo() -> None:
     command.demo()
 
 
-for each in (doctor, config, keys, migrate, prune, completion):
+for each in (submit, jobs, show, cancel, redeliver, listen, doctor, config, keys, migrate, prune, completion):
     main.add_command(each)
