@@ -82,10 +82,11 @@ def post_worker_init(worker: Worker) -> None:
 
 
 def worker_exit(_server: Arbiter, _worker: Worker) -> None:
-    """Hand over what was counted since the last time."""
+    """Hand over what was counted and traced since the last time."""
     from foreman import wiring  # noqa: PLC0415 -- as above
 
     wiring.services().measurer.hand_over()
+    wiring.tracer().close()
 
 
 def _is_no_stall(record: logging.LogRecord) -> bool:

@@ -27,6 +27,7 @@ from foreman.domain.section import (
     Redis,
     Schedule,
     Sweep,
+    Traces,
     Upstream,
     Web,
     Webhook,
@@ -77,6 +78,7 @@ class Settings:
     sweep: Sweep = field(default_factory=Sweep)
     workers: Workers = field(default_factory=Workers)
     log: Log = field(default_factory=Log)
+    traces: Traces = field(default_factory=Traces)
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, compare=False)
     #: For each of them the variable or the file, as an operator would look for it.
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -108,7 +110,7 @@ class Settings:
     def listeners(self) -> tuple[Listener, ...]:
         """Where foreman and what it uses listen, as far as the settings say: no webhook may go there."""
         upstreams = (each.url for each in self.upstream.endpoints)
-        urls = (f"//{self.web.bind}", self.redis.url, self.database.url, *upstreams)
+        urls = (f"//{self.web.bind}", self.redis.url, self.database.url, self.traces.endpoint, *upstreams)
         return tuple(found for url in urls if (found := _listener(url)) is not None)
 
     @property

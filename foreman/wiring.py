@@ -48,6 +48,7 @@ from foreman.store.redelivery import Redelivery
 from foreman.store.sessions import Sessions
 from foreman.store.setback import Setback
 from foreman.tally import Tally
+from foreman.traces import Tracer
 
 __all__ = [
     "connect",
@@ -113,6 +114,24 @@ def announcer() -> Announcer:
 def tally() -> Tally:
     """Counts what this process does."""
     return Tally()
+
+
+@cache
+def tracer() -> Tracer:
+    """Traces what this process does, if the settings say where to.
+
+    Raises:
+        SettingInvalid: they do, and OpenTelemetry is not installed.
+    """
+    conf = settings().traces
+    if not conf.endpoint:
+        return Tracer()
+    try:
+        # It takes a while and some megabytes, and need not be installed.
+        from foreman.otel import OtelTracer  # noqa: PLC0415 -- see above
+    except ImportError as error:
+        raise SettingInvalid("traces.endpoint", "needs OpenTelemetry: pip install 'foreman[traces]'") from error
+    return OtelTracer(conf.endpoint, conf.sample_ratio)
 
 
 @cache
@@ -254,18 +273,19 @@ def _passthrough(endpoint: Endpoint) -> Passthrough:
 
 
 def _submitter() -> Submitter:
-    return Submitter(stores().jobs, announcer())
+    return Submitter(stores().jobs, announcer(), tracer())
 
 
 def _runner() -> Runner:
     conf = settings().jobs
     leases = LeaseKeeper(stores().claims, conf.lease_s, stopping, settings().workers.shutdown_grace_s)
     retry = RetryPolicy(conf.retry_delay_s, conf.retry_delay_max_s, conf.retry_jitter, conf.max_attempts)
-    return Runner(stores().claims, upstreams(), leases, announcer(), retry, tally())
+    return Runner(stores().claims, upstreams(), leases, announcer(), retry, tally(), tracer())
 
 
 def _persister() -> Persister:
-    return Persister(stores().artifacts, stores().objects, announcer(), settings().artifacts.inline_limit_b)
+    inline_limit_b = settings().artifacts.inline_limit_b
+    return Persister(stores().artifacts, stores().objects, announcer(), inline_limit_b, tracer())
 
 
 @cache
@@ -291,6 +311,7 @@ def _deliverer() -> Deliverer:
         spread=conf.retry_jitter,
         stopping=stopping,
         tally=tally(),
+        tracer=tracer(),
     )
 
 

@@ -42,6 +42,7 @@ def web(fd: int | None = None, grace_s: float | None = None) -> NoReturn:
     """
     settings = wiring.settings()
     wiring.broker()
+    wiring.tracer()
     wiring.migrate()
     _warn(settings)
     argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(conf_path("gunicorn.py"))]
@@ -82,6 +83,7 @@ def worker(name: str) -> None:
     # A run is cut at the end of its grace, and what came of it is yet to be recorded.
     run_worker(wiring.broker(), QUEUES[name], threads, wiring.stopping, settings.shutdown_grace_s + RECORD_MARGIN_S)
     wiring.services().measurer.hand_over()
+    wiring.tracer().close()
 
 
 def run_clock() -> None:

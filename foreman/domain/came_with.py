@@ -41,3 +41,8 @@ def traceparent_of(header: str | None) -> str | None:
         return None
     version, trace_id, span_id, flags, more = found.groups()
     return None if version == "00" and more else f"00-{trace_id}-{span_id}-{int(flags, 16) & _FLAGS:02x}"
+
+
+def trace_header(traceparent: str | None) -> dict[str, str]:
+    """What tells the next of a trace: one header, or none."""
+    return {} if traceparent is None else {"traceparent": traceparent}

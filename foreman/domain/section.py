@@ -192,6 +192,14 @@ class Workers:
 
 
 @dataclass(frozen=True, slots=True)
+class Traces:
+    """``[traces]``: where spans are sent."""
+
+    endpoint: str = _key("", _HTTP_URL, secret=True)
+    sample_ratio: float = _key(1.0, _FRACTION)
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """``[log]``: what is written to standard error."""
 

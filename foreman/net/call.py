@@ -22,6 +22,7 @@ from urllib3.util.wait import wait_for_read
 from foreman import __version__
 from foreman.clock import monotonic
 from foreman.domain import fault
+from foreman.domain.came_with import trace_header
 from foreman.domain.completion import Assembly, Completion
 from foreman.domain.fault import FIRST_TEXT_PATIENCE, Aborted, Fault
 from foreman.domain.upstream import Survey
@@ -147,6 +148,8 @@ class Call(ABC):
         #: Called in this thread each time a request is on its way, while the server works on it; what it raises ends
         #: the call. A caller that has something slow to record does it here, and the server need not wait for it.
         self.on_sent: Callable[[], None] | None = None
+        #: What each request says of the trace that it is part of; ``None``: nothing.
+        self.traceparent: str | None = None
         #: Seconds that the server has to answer before ``on_sent`` is called; where it does, there is no call. Without
         #: effect under TLS, where what can be read need not be an answer.
         self.grace_s = 0.0
@@ -328,7 +331,7 @@ class Call(ABC):
                 method,
                 self._origin.prefix + path,
                 body=body,
-                headers=_HEADERS | self._origin.headers,
+                headers=_HEADERS | self._origin.headers | trace_header(self.traceparent),
                 preload_content=False,
                 decode_content=False,
             )

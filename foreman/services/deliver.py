@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from foreman import clock, logs
 from foreman.domain import event, metric
-from foreman.domain.delivery import Delivered, RetryIn, Schedule, decide
+from foreman.domain.came_with import trace_header
+from foreman.domain.delivery import Delivered, RetryIn, Schedule, decide, is_success
 from foreman.domain.origin_health import Circuit, is_down
 from foreman.domain.sender_shares import pace_after
 from foreman.errors import StaleLease
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from foreman.store.events import Events, Sending
     from foreman.store.origins import Origins
     from foreman.tally import Tally
+    from foreman.traces import Facts, Tracer
 
 log = logs.get_logger(__name__)
 
@@ -44,6 +46,7 @@ class Deliverer:
     #: Set when this process is asked to stop: what is still due is left to others.
     stopping: threading.Event
     tally: Tally
+    tracer: Tracer
 
     def deliver(self, job_id: str) -> float | None:
         """Send the job's due events, and then what else its origin waits for, until nothing is left or a try fails.
@@ -66,16 +69,7 @@ class Deliverer:
 
     def _try(self, sending: Sending) -> float | None:
         logs.bind(job_id=sending.job_id, request_id=sending.came_with.request_id)
-        headers = event.event_headers(
-            sending.event_id,
-            sending.body,
-            secrets=self.secrets,
-            now=clock.now(),
-            attempt=sending.attempt,
-            sequence=sending.sequence,
-            user_agent=self.user_agent,
-        )
-        attempt = self.sender.send(sending.url, headers, sending.body)
+        attempt = self._send(sending)
         decision = decide(
             attempt,
             tries=sending.tries,
@@ -102,6 +96,24 @@ class Deliverer:
         )
         self._learn(sending, attempt)
         return decision.delay_s if isinstance(decision, RetryIn) else None
+
+    def _send(self, sending: Sending) -> Attempt:
+        facts: Facts = {"job_id": sending.job_id, "state": str(sending.state), "attempt": sending.attempt}
+        with self.tracer.step("deliver", sending.came_with.traceparent, facts, calls=True) as span:
+            headers = event.event_headers(
+                sending.event_id,
+                sending.body,
+                secrets=self.secrets,
+                now=clock.now(),
+                attempt=sending.attempt,
+                sequence=sending.sequence,
+                user_agent=self.user_agent,
+            )
+            attempt = self.sender.send(sending.url, headers | trace_header(span.traceparent), sending.body)
+            span.tell(status=attempt.status)
+            if not is_success(attempt.status):
+                span.failed(attempt.error or f"status {attempt.status}")
+            return attempt
 
     def _count(self, sending: Sending, attempt: Attempt, decision: Decision) -> None:
         outcome = "retry" if isinstance(decision, RetryIn) else type(decision).__name__.lower()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from foreman.queue.announcer import Announcer
     from foreman.store.artifacts import Artifacts
     from foreman.store.objects import Objects
+    from foreman.traces import Facts, Tracer
 
 log = logs.get_logger(__name__)
 
@@ -24,12 +25,14 @@ class Persister:
     objects: Objects
     announcer: Announcer
     inline_limit_b: int
+    tracer: Tracer
 
     def persist(self, job_id: str) -> None:
         """Store the job's completion and end the job; nothing to do if that has happened.
 
         While the artifact store is away the job stays ``working``, and the sweep calls again. No model is run again.
         """
+        began = clock.now()
         artifact = self.artifacts.unstored(job_id)
         if artifact is None or artifact.data is None:
             return
@@ -50,3 +53,5 @@ class Persister:
         logs.bind(request_id=job.came_with.request_id)
         log.info("job done", job_id=job_id, size_b=artifact.size_b, attempt=job.attempt)
         self.announcer.announce(job)
+        facts: Facts = {"job_id": job_id, "size_b": artifact.size_b, "elsewhere": location is not None}
+        self.tracer.past("persist", job.came_with.traceparent, began, facts)

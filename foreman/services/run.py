@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -23,7 +24,7 @@ from foreman.queue import messages
 from foreman.store.claims import ended_on_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from foreman.domain.job import Moment
     from foreman.net.upstream import Call, Upstream
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from foreman.services.leases import Held, LeaseKeeper
     from foreman.store.claims import Claims
     from foreman.tally import Tally
+    from foreman.traces import Facts, Span, Tracer
 
 log = logs.get_logger(__name__)
 
@@ -96,6 +98,7 @@ class Runner:
     announcer: Announcer
     policy: RetryPolicy
     tally: Tally
+    tracer: Tracer
 
     def run(self) -> float | None:
         """Use a permit: claim the best job, run it, record the outcome.
@@ -103,38 +106,48 @@ class Runner:
         Returns the seconds after which the permit should come back because the job must be tried again; None if it is
         used up. When no slot is free it is used up too: whoever frees one looks once more.
         """
-        asked_at = clock.monotonic()
-        claim = self.claims.claim(clock.now())
+        asked_at, began = clock.monotonic(), clock.now()
+        claim = self.claims.claim(began)
         if isinstance(claim, NoClaim):
             self._fail_unplaceable()
             return None
         logs.bind(job_id=claim.job.id, request_id=claim.job.came_with.request_id)
-        try:
-            # The claim is kept alive until the outcome is recorded, however long the database takes.
-            with self.leases.keep(claim, asked_at) as held:
-                delay_s = self._record(claim, self._execute(claim, held), held)
-        except StaleLease:
-            log.warning("run given up: the claim is somebody else's", job_id=claim.job.id, attempt=claim.job.attempt)
-            delay_s = None
+        with self._traced(claim, began) as span:
+            try:
+                # The claim is kept alive until the outcome is recorded, however long the database takes.
+                with self.leases.keep(claim, asked_at) as held:
+                    delay_s = self._record(claim, self._execute(claim, held, span), held)
+            except StaleLease:
+                log.warning("run given up: the claim is somebody else's", attempt=claim.job.attempt)
+                delay_s = None
         self._look_once_more()
         return delay_s
 
-    def _execute(self, claim: Claim, held: Held) -> Ran:
+    @contextmanager
+    def _traced(self, claim: Claim, began: Moment) -> Iterator[Span]:
+        job = claim.job
+        facts: Facts = {"job_id": job.id, "model": job.model, "attempt": job.attempt, "upstream": claim.upstream}
+        with self.tracer.step("run", job.came_with.traceparent, facts, began=began) as span:
+            self.tracer.past("claim", span.traceparent, began, {"warm": claim.warm})
+            yield span
+
+    def _execute(self, claim: Claim, held: Held, span: Span) -> Ran:
         laps = Laps()
         with self.upstreams[claim.upstream].call() as call:
             held.cut = call.abort
             try:
-                outcome = self._converse(claim, call, laps)
+                outcome = self._converse(claim, call, laps, span)
             except (StaleLease, StoreUnavailable):
                 raise
             except Exception:
                 # The edge of a run: a fault of ours must end this job, some day, and not the worker.
                 log.exception("fault in foreman", job_id=claim.job.id, attempt=claim.job.attempt)
                 outcome = Fault(Cause.INTERNAL, "A fault in foreman itself; its log says more.", retry=True)
-            self._count(claim, outcome, laps)
+            self._tell(claim, outcome, laps, span)
             return Ran(outcome, call.text, laps)
 
-    def _count(self, claim: Claim, outcome: Outcome, laps: Laps) -> None:
+    def _tell(self, claim: Claim, outcome: Outcome, laps: Laps, span: Span) -> None:
+        """What came of a run, for those who watch: numbers, a line, and the end of its step."""
         model = claim.job.model
         if isinstance(outcome, Completion):
             self.tally.observe(metric.RAN, laps.end - laps.chat, model)
@@ -142,15 +155,17 @@ class Runner:
                 self.tally.count(metric.TOKENS, model, kind, by=count)
         word = str(outcome.cause) if isinstance(outcome, Fault) else type(outcome).__name__.lower()
         self.tally.count(metric.RUNS, claim.upstream, word)
+        span.tell(outcome=word)
+        _blame(span, outcome)
         log.info("run ended", upstream=claim.upstream, attempt=claim.job.attempt, outcome=word)
 
-    def _converse(self, claim: Claim, call: Call, laps: Laps) -> Outcome:
+    def _converse(self, claim: Claim, call: Call, laps: Laps, run: Span) -> Outcome:
         limits = claim.job.limits
         ended = call.connect()
         if ended is not None:
             return ended
         laps.load = clock.monotonic()
-        ended = self._load(claim, call)
+        ended = self._load(claim, call, run)
         if ended is not None:
             return ended
         call.on_sent, call.grace_s = partial(self._begin, claim, State.WORKING), 0.0
@@ -161,20 +176,26 @@ class Runner:
         if not claim.warm:
             self.tally.count(metric.LOADS, claim.upstream)
             self.tally.observe(metric.LOADED, laps.chat - laps.load, claim.job.model)
-        outcome = call.chat(
-            claim.payload,
-            exec_timeout_s=limits.exec_timeout_s,
-            stall_timeout_s=limits.stall_timeout_s,
-            on_text=lambda line: live.text(claim.job.id, line),
-        )
-        laps.end = clock.monotonic()
+        with self.tracer.step("work", run.traceparent, {}, calls=True) as span:
+            call.traceparent = span.traceparent
+            outcome = call.chat(
+                claim.payload,
+                exec_timeout_s=limits.exec_timeout_s,
+                stall_timeout_s=limits.stall_timeout_s,
+                on_text=lambda line: live.text(claim.job.id, line),
+            )
+            laps.end = clock.monotonic()
+            _blame(span, outcome)
         return outcome
 
-    def _load(self, claim: Claim, call: Call) -> Fault | Aborted | None:
+    def _load(self, claim: Claim, call: Call, run: Span) -> Fault | Aborted | None:
         """Get the model into memory; where it is there already, ``loading`` is committed together with ``working``."""
         begin = partial(self._begin, claim, State.LOADING)
         call.on_sent, call.grace_s = begin, WARM_GRACE_S if claim.warm else 0.0
-        ended = call.load(claim.payload, timeout_s=claim.job.limits.load_timeout_s)
+        with self.tracer.step("load", run.traceparent, {"warm": claim.warm}, calls=True) as span:
+            call.traceparent = span.traceparent
+            ended = call.load(claim.payload, timeout_s=claim.job.limits.load_timeout_s)
+            _blame(span, ended)
         if isinstance(ended, Fault) and ended.began:
             begin()
         return ended
@@ -279,6 +300,11 @@ class Runner:
 
 def _artifact(job_id: str, name: str, content_type: str, data: bytes) -> Artifact:
     return Artifact(job_id, name, content_type, len(data), hashlib.sha256(data).hexdigest(), data)
+
+
+def _blame(span: Span, outcome: Outcome | None) -> None:
+    if isinstance(outcome, Fault):
+        span.failed(str(outcome.cause))
 
 
 def _insist(record: Callable[[], T]) -> T:

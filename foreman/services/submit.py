@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from foreman.domain.job import JobRequest
     from foreman.queue.announcer import Announcer
     from foreman.store.jobs import Jobs, Submitted
+    from foreman.traces import Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Submitter:
 
     jobs: Jobs
     announcer: Announcer
+    tracer: Tracer
 
     def in_passing(self) -> Submitter:
         """One whose caller is told of nothing before the job works, which is another commit and takes this along."""
@@ -32,10 +34,15 @@ class Submitter:
         Raises:
             IdempotencyConflict, QueueFull, AllowanceUsedUp, StoreUnavailable: nothing was accepted.
         """
-        now = clock.now()
-        submitted = self.jobs.submit(request, job_id=clock.new_id(now), key=key, now=now, caller=caller)
-        logs.bind(job_id=submitted.job.id)
-        if not submitted.replayed:
-            self.announcer.messenger.send(messages.run(submitted.job.id))
-            self.announcer.announce(submitted.job)
-        return submitted
+        came_with = request.came_with
+        with self.tracer.step("submit", came_with.traceparent, {"model": request.model}) as span:
+            now = clock.now()
+            # All that becomes of the job is part of this step's trace.
+            traced = replace(request, came_with=replace(came_with, traceparent=span.traceparent))
+            submitted = self.jobs.submit(traced, job_id=clock.new_id(now), key=key, now=now, caller=caller)
+            logs.bind(job_id=submitted.job.id)
+            span.tell(job_id=submitted.job.id, replayed=submitted.replayed)
+            if not submitted.replayed:
+                self.announcer.messenger.send(messages.run(submitted.job.id))
+                self.announcer.announce(submitted.job)
+            return submitted

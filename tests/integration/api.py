@@ -54,6 +54,7 @@ from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
 from foreman.store.upstreams import Upstreams
 from foreman.tally import Tally
+from foreman.traces import Tracer
 
 PUBLIC_URL = "http://foreman.test"
 
@@ -219,7 +220,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
     upstreams = Upstreams(SLOTS)
     parts = Parts(
         authenticator=None,
-        submitter=Submitter(jobs, announcer),
+        submitter=Submitter(jobs, announcer, Tracer()),
         canceller=Canceller(Endings(outbox), announcer),
         watcher=Watcher(jobs, artifacts, objects, hub),
         pruner=Pruner(Pruning(), jobs, objects, batch=200, tombstone_ttl_ms=3_600_000, tally=tally),

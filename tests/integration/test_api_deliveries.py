@@ -25,6 +25,7 @@ from foreman.services.ping import Pinger
 from foreman.services.senders import Senders
 from foreman.store.events import Sending
 from foreman.tally import Tally
+from foreman.traces import Tracer
 from tests.integration.api import Api, in_threads, running_api
 from tests.receiver import Received, Receiver, always
 
@@ -408,4 +409,5 @@ def _deliverer(api: Api, secret: str, delays_s: tuple[float, ...] = ()) -> Deliv
         spread=0.0,
         stopping=threading.Event(),
         tally=Tally(),
+        tracer=Tracer(),
     )

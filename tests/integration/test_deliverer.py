@@ -17,6 +17,7 @@ from foreman.services.senders import Senders
 from foreman.store import database
 from foreman.store.models import OriginRow
 from foreman.tally import Tally
+from foreman.traces import Tracer
 from tests.integration.api import Api, running_api
 from tests.receiver import Received, Receiver, Reply, accept, always
 
@@ -59,6 +60,7 @@ def crew(tmp_path: Path) -> Iterator[Crew]:
             spread=0.0,
             stopping=threading.Event(),
             tally=Tally(),
+            tracer=Tracer(),
         )
         yield Crew(api, deliverer)
 
