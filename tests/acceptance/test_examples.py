@@ -25,6 +25,8 @@ from tests.receiver import Received
 EXAMPLES = ROOT / "docs" / "examples"
 BIN = Path(sys.executable).parent
 SECRET = "acceptance-secret"
+#: Where foreman is, and nothing is left beside the examples.
+PYTHON = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 #: Longer than a block of SHA-256, which HMAC treats in another way.
 LONG = "long" * 20
 
@@ -79,7 +81,7 @@ class Kind:
 
 
 KINDS = {
-    "receiver.py": Kind(lambda port: [sys.executable, "-ES", "receiver.py", str(port)], in_database, without_table),
+    "receiver.py": Kind(lambda port: [sys.executable, "-BES", "receiver.py", str(port)], in_database, without_table),
     "receiver_wsgi.py": Kind(
         lambda port: [f"{BIN}/gunicorn", "--bind", f"127.0.0.1:{port}", "receiver_wsgi:app"], in_database, without_table
     ),
@@ -159,13 +161,14 @@ def genuine(stack: Stack) -> Received:
 
 
 def received(stack: Stack, job_id: str, count: int) -> list[Received]:
-    """What that receiver got of a job, once that is ``count`` deliveries."""
+    """What that receiver got of a job, once that is ``count`` events: one try of each, by their sequence."""
 
     def look() -> list[Received]:
-        found = [each for each in stack.receiver.requests if each.json.get("job_id") == job_id]
-        return found if len(found) == count else []
+        mine = (each for each in stack.receiver.requests if each.json.get("job_id") == job_id)
+        found = {each.json["sequence"]: each for each in mine}
+        return [found[sequence] for sequence in sorted(found)] if len(found) == count else []
 
-    return eventually(look, f"{count} deliveries of {job_id}")
+    return eventually(look, f"{count} events of {job_id}")
 
 
 def test_a_receiver_keeps_every_event_once_whatever_comes_again(stack: Stack, receiver: Running) -> None:
@@ -236,7 +239,7 @@ def test_a_receiver_answers_a_ping(stack: Stack, receiver: Running) -> None:
 def test_the_example_of_a_submission_shows_and_keeps_its_result(stack: Stack, tmp_path: Path) -> None:
     """States and text on the terminal, the completion in a file."""
     command = [sys.executable, str(EXAMPLES / "submit.py"), stack.url, "m"]
-    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    environ = os.environ | PYTHON
     ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     [kept] = tmp_path.glob("*.json")
