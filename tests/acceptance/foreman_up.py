@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from foreman.bundled import postgres
+from tests.addresses import free_port
+from tests.databases import SESSION, SQLITE
 
 ROOT = Path(__file__).parents[2]
 #: Seconds in which everything has started, the model loaded or a job done, on a busy machine.
@@ -31,13 +34,6 @@ def until(holds: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(mark: str, settings: dict[str, str]) -> dict[str, str]:
@@ -95,6 +91,8 @@ class Up(Client):
     def __init__(self, data_dir: Path, port: int | None = None, options: Sequence[str] = (), **settings: str) -> None:
         super().__init__(port or free_port())
         self.options = options
+        if SESSION.engine != SQLITE and "FOREMAN_DATABASE_URL" not in settings and not options:
+            self.options = ["--postgres"]
         self.data_dir = data_dir
         self.mark = f"{data_dir}"
         self._settings = {"FOREMAN_DATA_DIR": str(data_dir), "FOREMAN_WEB_BIND": f"127.0.0.1:{self.port}"} | settings
@@ -114,6 +112,12 @@ class Up(Client):
                 start_new_session=True,
             )
         return self.popen
+
+    @property
+    def database_url(self) -> str:
+        """Where the jobs are; it may have to be ready first."""
+        is_sqlite = not postgres.is_in(self.data_dir)
+        return f"sqlite:///{self.data_dir}/foreman.db" if is_sqlite else postgres.url(self.data_dir)
 
     @property
     def said(self) -> str:

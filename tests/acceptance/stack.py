@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests.addresses import LOOPBACK, free_port
+from tests.databases import SESSION, SQLITE
 from tests.receiver import Receiver
 from tests.upstream import FakeOllama
 from tests.valkey import ValkeyServer
@@ -90,6 +91,11 @@ class Stack:
     def url(self) -> str:
         """Where the API listens."""
         return f"http://{self.web_on}:{self.port}"
+
+    @property
+    def database_url(self) -> str:
+        """Where the jobs are."""
+        return self.env.get("FOREMAN_DATABASE_URL") or f"sqlite:///{self.directory}/data/foreman.db"
 
     def environ(self) -> dict[str, str]:
         """What the processes are started with."""
@@ -208,6 +214,8 @@ class Stack:
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
+        if SESSION.engine != SQLITE and "FOREMAN_DATABASE_URL" not in self.env:
+            self.env["FOREMAN_DATABASE_URL"] = SESSION.new(self.directory)
         self.upstream.start()
         self.receiver.__enter__()
         self.valkey.start()

@@ -30,7 +30,7 @@ def test_a_backlog_drains_in_order_and_never_faster_than_the_cap(own_directory: 
         "FOREMAN_WEBHOOK_CIRCUIT_OPEN_MAX_S": "1",
     }
     with Stack(own_directory, env, SENDING) as stack:
-        ids = fill(f"sqlite:///{own_directory}/data/foreman.db", f"http://127.0.0.1:{port}/hook", JOBS)
+        ids = fill(stack.database_url, f"http://127.0.0.1:{port}/hook", JOBS)
         eventually(lambda: [each for each in origins(stack) if each["circuit"] == "open"], "the circuit opens")
         [shut] = origins(stack)
         assert (shut["pending"], shut["last_error"]) == (4 * JOBS, "refused")

@@ -15,8 +15,9 @@ import openai
 import pytest
 
 from foreman.client import Client, JobNotFound, KeyRefused, Unavailable
-from tests.acceptance.foreman_up import COMMAND, Up, free_port
+from tests.acceptance.foreman_up import COMMAND, Up
 from tests.acceptance.stack import Answer, Stack, eventually
+from tests.addresses import free_port
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 CHAT = {"model": "m", "messages": MESSAGES}
@@ -154,6 +155,7 @@ def test_openais_client_works_with_a_key(stack: Stack) -> None:
         chat("x")
 
 
+@pytest.mark.sqlite
 def test_a_key_leaves_no_trace(stack: Stack) -> None:
     """Its secret is in no log, no file of the database, no answer and no command line of any process."""
     holder = _create(stack, "traced")

@@ -53,7 +53,7 @@ def test_everything_killed_at_once_goes_on_where_it_was(tmp_path: Path) -> None:
             body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
             body["state_webhook_url"] = receiver.url
             acknowledged = [up.call("POST", "/jobs", body)[1]["job_id"] for _ in range(JOBS)]
-            ledger = Ledger(f"sqlite:///{up.data_dir}/foreman.db")
+            ledger = Ledger(up.database_url)
             until(lambda: ledger.open()[0] == JOBS - EARLY)
             until(lambda: len(upstream.chats) > EARLY)
             kill_everything(up)

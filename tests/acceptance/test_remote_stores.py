@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import psycopg
 import pytest
 
 from tests.acceptance.stack import Stack, eventually
@@ -18,6 +21,19 @@ from tests.upstream import reply
 
 #: Bytes of text that make an artifact too large for its row.
 LARGE = "x" * 400_000
+
+#: Connections to PostgreSQL that each process may have: far fewer than it has threads.
+POOL = 4
+
+#: The state of each connection to this database but the one that asks.
+_CONNECTIONS = """
+    SELECT state FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+#: How many submit at once, and how many jobs each of them.
+CLIENTS = 12
+EACH = 5
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
         env = {
             "FOREMAN_DATABASE_URL": exits.enter_context(PostgresServer()).create("shared"),
             "FOREMAN_ARTIFACTS_URL": objects.url,
+            "FOREMAN_DATABASE_POOL_SIZE": str(POOL),
             "FOREMAN_PRUNE_INTERVAL_S": "0.2",
             "FOREMAN_SWEEP_INTERVAL_S": "0.5",
             "FOREMAN_LOG_LEVEL": "debug",
@@ -100,3 +117,30 @@ def test_while_the_object_store_is_away_a_completion_waits_and_the_model_is_not_
     logged = "".join(stack.log(name) for name in stack.commands)
     assert shared.objects.environ["AWS_ACCESS_KEY_ID"] not in logged
     assert shared.objects.environ["AWS_SECRET_ACCESS_KEY"] not in logged
+
+
+def test_no_process_has_more_connections_than_its_pool_and_each_gives_them_back(shared: Shared) -> None:
+    """Twelve clients, and threads by the dozen in each process, share four connections a process without a refusal."""
+    stack = shared.stack
+    most, over = [0], threading.Event()
+
+    def look() -> None:
+        with psycopg.connect(stack.database_url, autocommit=True) as watcher:
+            while not over.wait(0.01):
+                most.append(len(watcher.execute(_CONNECTIONS).fetchall()))
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    stack.upstream.next(*[reply("small")] * (CLIENTS * EACH))
+    try:
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            jobs = list(clients.map(lambda _: stack.submit(), range(CLIENTS * EACH)))
+        assert {stack.settled(job_id)["state"] for job_id in jobs} == {"done"}
+    finally:
+        over.set()
+        watching.join()
+    assert 0 < max(most) <= POOL * len(stack.commands)
+    with psycopg.connect(stack.database_url, autocommit=True) as watcher:
+        eventually(
+            lambda: {state for (state,) in watcher.execute(_CONNECTIONS).fetchall()} <= {"idle"}, "all are given back"
+        )

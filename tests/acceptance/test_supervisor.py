@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.foreman_up import COMMAND, DEADLINE_S, ROOT, Client, Up, environment, free_port, processes, until
+from tests.acceptance.foreman_up import COMMAND, DEADLINE_S, ROOT, Client, Up, environment, processes, until
+from tests.addresses import free_port
 from tests.upstream import FakeOllama
 from tests.valkey import ValkeyServer
 

@@ -6,6 +6,8 @@ import sqlite3
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.stack import Stack, eventually
 from tests.acceptance.test_lifecycle import FORWARD, states
 from tests.upstream import reply
@@ -121,6 +123,7 @@ def test_max_attempts_named_by_the_submitter_bounds_refused_connections_too(own_
         assert job["error"]["code"] == "upstream_unreachable"
 
 
+@pytest.mark.sqlite
 def test_a_locked_database_is_an_honest_503(own_directory: Path) -> None:
     """While somebody else holds the database, a submission is refused clearly and leaves nothing behind."""
     with Stack(own_directory) as stack:

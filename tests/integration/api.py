@@ -55,6 +55,7 @@ from foreman.store.redelivery import Redelivery
 from foreman.store.upstreams import Upstreams
 from foreman.tally import Tally
 from foreman.traces import Tracer
+from tests.databases import SESSION
 
 PUBLIC_URL = "http://foreman.test"
 
@@ -204,7 +205,7 @@ class Api:
 @contextmanager
 def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
     """An API whose database and artifacts are in ``directory``; by default there is no Redis."""
-    engine = database.connect(f"sqlite:///{directory}/foreman.db")
+    engine = database.connect(SESSION.new(directory / "foreman.db"))
     schema.migrate()
     outbox = Outbox(PUBLIC_URL, INLINE_LIMIT_B)
     jobs = Jobs(outbox, MAX_QUEUE)
@@ -253,7 +254,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
         yield Api(parts, claims, messenger, wrong)
     finally:
         hub.close()
-        engine.close()
+        engine.close_all()
 
 
 def in_threads(*calls: Callable[[], Any]) -> list[Any]:

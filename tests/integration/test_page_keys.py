@@ -237,6 +237,7 @@ def test_where_keys_are_off_there_is_nothing_to_sign_in_to(api: Api) -> None:
     assert "Sign out" not in visitor.get("/ui").text
 
 
+@pytest.mark.sqlite
 def test_neither_key_nor_token_is_in_a_log_or_a_row(api: Api, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     """Of the token only the digest is kept."""
     caplog.set_level(logging.DEBUG)
