@@ -18,8 +18,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from foreman.cli.main import main
-from tests.acceptance.foreman_up import COMMAND, ROOT, free_port
+from tests.acceptance.foreman_up import COMMAND, ROOT
 from tests.acceptance.stack import PATIENCE_S, Stack, eventually
+from tests.addresses import free_port
 from tests.receiver import always
 from tests.upstream import Behaviour, Exchange, reply, stats
 from tests.upstream_faults import status

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.foreman_up import COMMAND, ROOT, environment, free_port
+from tests.acceptance.foreman_up import COMMAND, ROOT, environment
+from tests.addresses import free_port
 from tests.upstream import FakeOllama
 from tests.valkey import ValkeyServer
 

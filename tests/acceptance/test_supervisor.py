@@ -29,6 +29,7 @@ def upstream() -> Iterator[FakeOllama]:
         yield fake
 
 
+@pytest.mark.sqlite
 def test_everything_runs_in_an_empty_directory_and_stops_when_asked(tmp_path: Path) -> None:
     """With nothing configured a real model answers; SIGINT ends it with status 0 and leaves no process."""
     with Up(tmp_path / "state").until_ready() as up:
