@@ -37,6 +37,7 @@ from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 #: The moment at which every test begins, milliseconds.
@@ -327,18 +328,24 @@ def together(count: int, work: Callable[[int], T]) -> list[T]:
 
 def in_processes(count: int, work: Callable[[str], T], url: str) -> list[T]:
     """``work(url)`` in each of ``count`` new processes, all begun at once; ``work`` is a module's function."""
+    return in_processes_of(work, [url] * count)
+
+
+def in_processes_of(work: Callable[[A], T], given: Sequence[A]) -> list[T]:
+    """``work`` on each of ``given``, each in a new process, all begun at once; ``work`` is a module's function."""
     context = multiprocessing.get_context("spawn")
-    start = context.Barrier(count)
-    with context.Pool(count, initializer=_enter, initargs=(start,)) as pool:
-        return pool.map_async(work, [url] * count, chunksize=1).get(PATIENCE_S)
+    start = context.Barrier(len(given))
+    with context.Pool(len(given), initializer=_enter, initargs=(start,)) as pool:
+        return pool.map_async(work, given, chunksize=1).get(PATIENCE_S)
 
 
 def _enter(start: Any) -> None:
     start.wait(PATIENCE_S)
 
 
-def migrate_in_process(url: str) -> list[str]:
-    """What ``migrate`` applied, for ``in_processes``."""
+def migrate_release(given: tuple[str, Path]) -> list[str]:
+    """What ``migrate`` applied to a database, by a release that has the migrations in a directory."""
+    url, schema._MIGRATIONS = given
     database.connect(url)
     return schema.migrate()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from foreman.store import database, schema
 from foreman.store.models import TABLES
 from tests.contract.conftest import ENGINES
 from tests.postgres import PostgresServer
-from tests.stores import PATIENCE_S, Engine, in_processes, migrate_in_process, open_engine
+from tests.stores import PATIENCE_S, Engine, in_processes_of, migrate_release, open_engine
 
 MIGRATIONS = sorted(path.stem for path in (Path(schema.__file__).parent / "migrations").glob("[0-9]*.py"))
 
@@ -24,10 +25,21 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.create(tmp_path.name)
 
 
-def test_four_processes_that_start_at_once_migrate_once(empty_url: str) -> None:
-    """One applies every migration, the others wait for it and find nothing to do."""
-    applied = in_processes(4, migrate_in_process, empty_url)
-    assert sorted(applied) == [[], [], [], MIGRATIONS]
+def test_processes_of_two_releases_that_start_at_once_migrate_once(empty_url: str, tmp_path: Path) -> None:
+    """Whoever is first, each migration is applied once and in order; the others wait, and find nothing to do."""
+    ours = Path(schema.__file__).parent / "migrations"
+    older = tmp_path / "older"
+    older.mkdir()
+    for name in MIGRATIONS[:-2]:
+        shutil.copy(ours / f"{name}.py", older)
+    applied = in_processes_of(migrate_release, [(empty_url, older), (empty_url, ours)] * 2)
+    assert sorted(name for names in applied for name in names) == MIGRATIONS
+    assert sum(bool(names) for names in applied) <= 2
+    engine = open_engine(empty_url.partition(":")[0], empty_url)
+    try:
+        assert [name for (name,) in engine.rows("SELECT name FROM schema_migration ORDER BY id")] == MIGRATIONS
+    finally:
+        engine.database.close_all()
 
 
 def test_what_is_missing_is_known_before_and_nothing_after(empty_url: str) -> None:
