@@ -220,7 +220,9 @@ def no_color() -> bool:
 
 def child_environ(settings: Settings) -> dict[str, str]:
     """This process's environment with ``settings`` in the place of what it says about foreman."""
-    ours = {PREFIX + "CONFIG"} | {_variable(section, key) for section, keys in KEYS.items() for key in keys}
+    ours = {PREFIX + "CONFIG", PREFIX + "API_KEY"} | {
+        _variable(section, key) for section, keys in KEYS.items() for key in keys
+    }
     return {name: text for name, text in os.environ.items() if name not in ours} | to_environ(settings)
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
+
+import click
 
 from foreman.api import problems as api_problems
+from foreman.cli.exits import Exit
+from foreman.cli.main import main as main_command
 from foreman.domain import fault
 from foreman.domain.event import event_body, event_headers
 from foreman.domain.fault import Fault
@@ -170,8 +174,32 @@ def metrics() -> str:
     return _table(("metric", "kind", "labels", "what it says"), rows)
 
 
+def exits() -> str:
+    """Every exit status of the command line."""
+    said = _comments("Exit", "foreman/cli/exits.py")
+    return _table(("status", "meaning"), ((f"`{int(each)}`", said[each.name]) for each in Exit))
+
+
+def commands() -> str:
+    """What ``--help`` says of every command."""
+    return "\n".join(f"### `{path}`\n\n```text\n{text}\n```\n" for path, text in helps(main_command, "foreman"))
+
+
+def helps(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
+    """The name and the help of a command and of all below it, as wide as a page."""
+    width: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100}
+    context = click.Context(command, parent, path.rpartition(" ")[2], **width, **command.context_settings)
+    yield path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from helps(found, f"{path} {name}", context)
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    made.__name__: made for made in (states, edges, causes, faults, tries, settings, metrics, event, problems)
+    made.__name__: made
+    for made in (states, edges, causes, faults, tries, settings, metrics, event, problems, exits, commands)
 }
 
 
@@ -210,11 +238,11 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def _comments(name: str) -> dict[str, str]:
-    """Member → its ``#:`` comment, of an enum in ``lifecycle.py``."""
-    source = (ROOT / "foreman/domain/lifecycle.py").read_text(encoding="utf-8")
-    body = source.partition(f"class {name}(StrEnum):")[2].partition("\n\n\n")[0]
-    found = re.findall(r'((?:^    #: .*\n)+)    ([A-Z_]+) = "', body, re.MULTILINE)
+def _comments(name: str, file: str = "foreman/domain/lifecycle.py") -> dict[str, str]:
+    """Member → its ``#:`` comment, of an enum."""
+    source = (ROOT / file).read_text(encoding="utf-8")
+    body = source.partition(f"class {name}(")[2].partition("\n\n\n")[0]
+    found = re.findall(r"((?:^    #: .*\n)+)    ([A-Z_]+) = ", body, re.MULTILINE)
     return {member: _prose(comment, "#:") for comment, member in found}
 
 

@@ -56,7 +56,7 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], *, as_json: bool, url: 
 @as_json
 @remote.connected
 def redeliver(job_id: str, states: tuple[str, ...], *, as_json: bool, url: str | None, key: str | None) -> None:
-    """Send a job's webhooks again: those of the states named, or all that are dead.
+    """Send a job's webhooks again: those named, or all that are dead.
 
     Each goes out with the same id and body as before, and a new timestamp and signature.
 

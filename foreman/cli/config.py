@@ -28,9 +28,10 @@ class _Line:
 @click.option("--changed", is_flag=True, help="Only what is not a default.")
 @as_json
 def config(names: tuple[str, ...], *, changed: bool, as_json: bool) -> None:
-    """Show every setting, its value, and where that came from: default, file or env.
+    """Show every setting, its value, and where that came from.
 
-    Secrets are shown as ***, also those within a URL, so that the output can be passed on.
+    That is default, file or env. Secrets are shown as ***, also those within a URL, so that the output can be passed
+    on.
 
     \b
     Examples:

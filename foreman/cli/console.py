@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TextIO
 
+from foreman.settings import no_color
+
 #: Bytes of a line without an end that are held back; more is shown as it is.
 MAX_LINE_B = 64 << 10
 
@@ -38,7 +40,8 @@ class Console:
     def __init__(self, stream: TextIO, names: list[str]) -> None:
         self._stream = stream
         self._width = max(map(len, names), default=0)
-        self._colours = dict(zip(names, _COLOURS * len(names), strict=False)) if stream.isatty() else {}
+        coloured = stream.isatty() and not no_color()
+        self._colours = dict(zip(names, _COLOURS * len(names), strict=False)) if coloured else {}
 
     def show(self, name: str, line: str) -> None:
         """Print ``line`` as said by ``name``. A terminal that has gone away stops nothing."""

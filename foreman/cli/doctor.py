@@ -30,10 +30,10 @@ _MARKS = {Level.OK: ("ok", "green"), Level.WARNING: ("note", "yellow"), Level.PR
 @click.option("--strict", is_flag=True, help="Notes count as problems too.")
 @as_json
 def doctor(*, strict: bool, as_json: bool) -> None:
-    """Look at everything that foreman needs, and say what is wrong and what to do about it.
+    """Say what is wrong here, and what to do about it.
 
-    Settings, database, broker, upstreams and their models, webhook secret, clock, disk and port: with the settings of
-    this environment, whether foreman runs or not. Nothing is changed. Status 1: there is a problem.
+    Looked at are settings, database, broker, upstreams and their models, webhook secret, clock, disk and port, with the
+    settings of this environment, whether foreman runs or not. Nothing is changed. Status 1: there is a problem.
 
     \b
     Examples:

@@ -25,7 +25,13 @@ def keys() -> None:
 
     A key is sent as "Authorization: Bearer KEY" and sees its own jobs only. Whether the API asks for one is the
     setting web.auth: by default it does wherever others than this machine can reach it.
-    """
+
+    \b
+    Examples:
+      KEY=$(foreman keys create laptop)
+      foreman keys list
+      foreman keys revoke 01M8659KJ8T3KFGQKC1ZY0JFZD
+    """  # noqa: D301 -- click needs its \b as it is
 
 
 def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -44,7 +50,14 @@ def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> s
 def create(  # noqa: PLR0913  an argument for each option
     name: str, *, admin: bool, max_queued: int | None, max_priority: str | None, per_minute: int | None, as_json: bool
 ) -> None:
-    """Make a key, called NAME in the list, and print it: this once, since only its digest is kept."""
+    """Make a key, called NAME in the list, and print it: this once, since only its digest is kept.
+
+    \b
+    Examples:
+      foreman keys create laptop
+      foreman keys create nightly --max-queued 100 --max-priority batch --per-minute 60
+      foreman keys create prometheus --admin
+    """  # noqa: D301 -- click needs its \b as it is
     from foreman import wiring  # noqa: PLC0415 -- imported when used, as in main.py
 
     highest = None if max_priority is None else Priority[max_priority.upper()]
@@ -63,7 +76,13 @@ def create(  # noqa: PLR0913  an argument for each option
 @keys.command(name="list")
 @as_json
 def list_keys(*, as_json: bool) -> None:
-    """Show every key there is or was, oldest first, without its secret."""
+    """Show every key there is or was, oldest first, without its secret.
+
+    \b
+    Examples:
+      foreman keys list
+      foreman keys list --json | jq -r '.[] | select(.revoked_at == null) | .name'
+    """  # noqa: D301 -- click needs its \b as it is
     from foreman import wiring  # noqa: PLC0415 -- see above
 
     wiring.migrate()
@@ -77,7 +96,12 @@ def list_keys(*, as_json: bool) -> None:
 @keys.command()
 @click.argument("key_id", metavar="ID")
 def revoke(key_id: str) -> None:
-    """Refuse a key from its next request on. Its jobs go on, and admin keys still see them."""
+    """Refuse a key from its next request on. Its jobs go on, and admin keys still see them.
+
+    \b
+    Examples:
+      foreman keys revoke 01M8659KJ8T3KFGQKC1ZY0JFZD
+    """  # noqa: D301 -- click needs its \b as it is
     from foreman import clock, wiring  # noqa: PLC0415 -- see above
 
     wiring.migrate()

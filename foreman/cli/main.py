@@ -26,15 +26,14 @@ def main() -> None:
 
     \b
     Examples:
-      foreman up                            everything on this machine
-      foreman up --bind 0.0.0.0:8420        the same, for the whole network, with API keys
-      foreman keys create laptop            a key for the header Authorization: Bearer
-      FOREMAN_UPSTREAM_URL=http://127.0.0.1:11434 foreman up
-                                            with your Ollama as the model server
       foreman demo                          a minute's tour, with nothing left behind
-      foreman process web                   one process, as in the Procfile
+      foreman up                            everything on this machine
+      foreman submit "Hello." --follow      a job, and its answer as it is generated
+      foreman jobs --watch                  what there is, live
+      foreman doctor                        what is wrong, and what to do about it
 
-    Every setting is in conf/foreman.toml; FOREMAN_<SECTION>_<KEY> in the environment overrides it.
+    Every setting is in conf/foreman.toml; FOREMAN_<SECTION>_<KEY> in the environment overrides it. submit, jobs, show,
+    cancel and redeliver speak to the foreman at FOREMAN_URL, or to the one of this machine.
     """  # noqa: D301 -- click needs its \b as it is
 
 
@@ -43,7 +42,16 @@ def main() -> None:
 @click.option("--bind", metavar="HOST:PORT", help="Address to listen on (web.bind).")
 @click.option("--postgres", is_flag=True, help="Keep the jobs in a PostgreSQL of its own, from the first start on.")
 def up(data_dir: str | None, bind: str | None, *, postgres: bool) -> None:
-    """Run everything on this machine, until Ctrl-C."""
+    """Run everything on this machine, until Ctrl-C.
+
+    \b
+    Examples:
+      foreman up                            with the bundled model
+      foreman up --bind 0.0.0.0:8420        for the whole network, with API keys
+      foreman up --postgres                 with a PostgreSQL of its own in place of SQLite
+      FOREMAN_UPSTREAM_URL=http://127.0.0.1:11434 foreman up
+                                            with your Ollama as the model server
+    """  # noqa: D301 -- click needs its \b as it is
     # Imported when used: `foreman --version` need not wait for what the others need.
     from foreman.cli import up as command  # noqa: PLC0415
 
@@ -55,7 +63,15 @@ def up(data_dir: str | None, bind: str | None, *, postgres: bool) -> None:
 @click.option("--fd", type=int, help="web: descriptor of an inherited socket that listens.")
 @click.option("--grace-s", type=float, help="web: seconds for requests under way at a stop.")
 def process(name: str, fd: int | None, grace_s: float | None) -> None:
-    """Run one process, as the Procfile does; Redis and the database are those of the settings."""
+    """Run one process, as the Procfile does.
+
+    Redis, the database and the upstreams are those of the settings.
+
+    \b
+    Examples:
+      foreman process web                   the API
+      foreman process jobs                  what runs jobs; artifacts, webhooks and clock are the others
+    """  # noqa: D301 -- click needs its \b as it is
     from foreman.cli import process as command  # noqa: PLC0415 -- see above
 
     if name == "web":
@@ -68,7 +84,12 @@ def process(name: str, fd: int | None, grace_s: float | None) -> None:
 
 @main.command()
 def demo() -> None:
-    """Run the whole service once, on a real model, and show every webhook."""
+    """Run it all once, on a real model, and show every webhook.
+
+    \b
+    Examples:
+      foreman demo                          nothing of what is configured here is used, or touched
+    """  # noqa: D301 -- click needs its \b as it is
     from foreman.cli import demo as command  # noqa: PLC0415 -- see above
 
     command.demo()

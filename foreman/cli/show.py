@@ -40,7 +40,7 @@ def show(  # noqa: PLR0913  an argument for each option
     url: str | None,
     key: str | None,
 ) -> None:
-    """Show a job: its state and what it took, its result or why it failed, its artifacts, and its webhooks.
+    """Show a job: what it took, what came of it, and its webhooks.
 
     \b
     Examples:

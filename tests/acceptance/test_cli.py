@@ -213,6 +213,16 @@ def test_events_are_lines_of_json_for_a_program(stack: Stack) -> None:
     assert "".join(each["content"] for each in events if each["event"] == "text") == "Hello, world!"
 
 
+def test_colours_are_for_terminals_that_want_them(stack: Stack) -> None:
+    """NO_COLOR turns them off, and so does a terminal that has none."""
+    arguments = ("submit", "-m", "m", "Hi", "--follow")
+    shown = [
+        CliRunner().invoke(main, arguments, env=_env(stack) | environ, color=True, prog_name="foreman").stderr
+        for environ in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"})
+    ]
+    assert ["\x1b[" in each for each in shown] == [True, False, False]
+
+
 def test_a_hostile_answer_does_nothing_to_a_terminal(stack: Stack, start: Start, terminal: tuple[int, int]) -> None:
     """On one no control character is left of it; in a file it is what the model said."""
     stack.upstream.next(reply("a", HOSTILE, "b"), reply("a", HOSTILE, "b"))

@@ -18,7 +18,11 @@ from tests.doc_tables import MOVES, PLACES, ROOT, TABLES, documents, renewed, sp
 
 DOCUMENTS = documents()
 DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
-VARIABLES = {f"{PREFIX}{section}_{key}".upper() for section, keys in KEYS.items() for key in keys} | {"FOREMAN_CONFIG"}
+VARIABLES = {f"{PREFIX}{section}_{key}".upper() for section, keys in KEYS.items() for key in keys} | {
+    "FOREMAN_CONFIG",
+    "FOREMAN_URL",
+    "FOREMAN_API_KEY",
+}
 
 #: Units in which documents give the defaults of settings, in the settings' own.
 UNITS = {"s": 1, "min": 60, "h": 3600, "days": 86_400, "KiB": 1024, "MiB": 2**20, "": 1}
