@@ -31,9 +31,9 @@ worker_class = "foreman.api.worker.Worker"
 workers = _settings.web.workers
 # Made when they are first needed: followers that there are none of cost nothing.
 threads = _settings.web.threads + _settings.web.followers
-# With several workers, one must not take connections that it has no thread for while another idles. With one there is
-# nobody to leave them to, and the difference is what may be kept alive between requests.
-worker_connections = threads if workers > 1 else threads + 1000
+# Beyond the threads, what may be kept alive between two requests: without room for that, a worker hangs up after each,
+# and a client that asks at that moment loses its request. Requests that last never take all threads.
+worker_connections = threads + 1000
 keepalive = 75
 graceful_timeout = int(_settings.workers.shutdown_grace_s)
 # Seconds without a sign of life from a worker's main loop, not from a request, before it is replaced.

@@ -141,3 +141,14 @@ def test_a_stop_answers_whoever_waits(own_directory: Path) -> None:
         thread.join(PATIENCE_S)
         [(status, shown)] = answers
         assert (status, shown["job_id"], shown["state"]) == (200, job_id, "queued")
+
+
+def test_several_web_processes_keep_connections_alive_too(own_directory: Path) -> None:
+    """Each request finds the connection of the one before it as that left it."""
+    with (
+        Stack(own_directory, {"FOREMAN_WEB_WORKERS": "2"}, {"web": procfile()["web"]}) as two,
+        connected(two) as sock,
+    ):
+        for _ in range(20):
+            sock.sendall(chunked(BODY))
+            assert answer(sock)[0] == 202
