@@ -47,7 +47,7 @@ imports: setup ## check who may import whom
 fuzz: setup ## send a million wrong requests; ARGS="--requests 10000 --seed 2" for others
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-bench: setup ## measure latencies beside the least work possible, and what the choice of the next job saves
+bench: setup ## measure foreman beside the least work possible and beside its peers; ARGS=--short shows that it works
 	@$(BIN)/python tests/bench/run.py $(ARGS)
 
 chaos: setup ## kill, freeze, flush and fill everything for a while, and count what was lost: nothing may be

@@ -23,14 +23,18 @@ _START_S = 10.0
 class ValkeyServer:
     """One server on a port, of loopback unless told, that stays the same over restarts; ``with`` starts and stops it.
 
-    With ``append_only`` a restart finds what was there, without it an empty server.
+    With ``append_only`` a restart finds what was there, without it an empty server; ``sync``, ``always`` or
+    ``everysec``, says when that is on the disk.
     """
 
-    def __init__(self, directory: Path, *, append_only: bool = False, address: str = LOOPBACK) -> None:
+    def __init__(
+        self, directory: Path, *, append_only: bool = False, sync: str = "always", address: str = LOOPBACK
+    ) -> None:
         self.address = address
         self.port = free_port(address)
         self._directory = directory
         self._append_only = append_only
+        self._sync = sync
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,7 +57,7 @@ class ValkeyServer:
             "dir": str(self._directory),
             "save": "",
             "appendonly": "yes" if self._append_only else "no",
-            "appendfsync": "always",
+            "appendfsync": self._sync,
         }
         argv = [str(get_binary_path()), *(part for key, value in options.items() for part in (f"--{key}", value))]
         with (self._directory / "valkey.log").open("ab") as log:

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import dramatiq
@@ -27,9 +28,11 @@ from tests.valkey import ValkeyServer
 _PAUSE_S = 1.2
 _THREADS = 4
 
+#: Sends a message and returns the milliseconds that it waited.
+Send = Callable[[], float]
 
-def measure(broker: Broker, messages: int) -> list[float]:
-    """The waits of so many messages, one after the other, in milliseconds, sorted; a worker must be running."""
+
+def _sender(broker: Broker) -> Send:
     waits_ms: list[float] = []
     arrived = threading.Event()
 
@@ -38,35 +41,51 @@ def measure(broker: Broker, messages: int) -> list[float]:
         arrived.set()
 
     actor = dramatiq.actor(broker=broker, queue_name="bench", actor_name="note")(note)
-    for _ in range(messages):
-        time.sleep(_PAUSE_S)
+
+    def send() -> float:
         arrived.clear()
         actor.send(time.perf_counter())
         assert arrived.wait(10), "a message was lost"
-    return sorted(waits_ms)
+        return waits_ms[-1]
+
+    return send
 
 
-def measure_plain(url: str, messages: int) -> list[float]:
+@contextmanager
+def plain(url: str) -> Iterator[Send]:
     """Dramatiq's own broker and worker."""
     broker = RedisBroker(url=url)  # type: ignore[no-untyped-call]  # Dramatiq leaves its Redis broker untyped
     worker = Worker(broker, worker_threads=_THREADS)
+    send = _sender(broker)
     worker.start()
     try:
-        return measure(broker, messages)
+        yield send
     finally:
         worker.stop()
 
 
-def measure_foreman(url: str, messages: int) -> list[float]:
+@contextmanager
+def waking(url: str) -> Iterator[Send]:
     """foreman's, as its worker processes run it."""
     broker, stop = make_broker(url), threading.Event()
+    send = _sender(broker)
     runner = threading.Thread(target=run_worker, args=(broker, {"bench"}, _THREADS, stop, 5.0))
     runner.start()
     try:
-        return measure(broker, messages)
+        yield send
     finally:
         stop.set()
         runner.join()
+
+
+def measure(worker: AbstractContextManager[Send], messages: int) -> list[float]:
+    """The waits of so many messages, one after the other, in milliseconds, sorted."""
+    waits_ms = []
+    with worker as send:
+        for _ in range(messages):
+            time.sleep(_PAUSE_S)
+            waits_ms.append(send())
+    return sorted(waits_ms)
 
 
 def show(name: str, waits_ms: list[float]) -> None:
@@ -80,13 +99,9 @@ def main() -> None:
     messages = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     print(f"{messages} messages, each to an idle worker; milliseconds from the send to the actor")
     print(f"{'':<16} {'p50':>9} {'p99':>9} {'max':>9}")
-    contenders: tuple[tuple[str, Callable[[str, int], list[float]]], ...] = (
-        ("plain dramatiq", measure_plain),
-        ("foreman", measure_foreman),
-    )
     with tempfile.TemporaryDirectory() as directory, ValkeyServer(Path(directory)) as server:
-        for name, measured in contenders:
-            show(name, measured(server.url, messages))
+        for name, worker in (("plain dramatiq", plain), ("foreman", waking)):
+            show(name, measure(worker(server.url), messages))
 
 
 if __name__ == "__main__":

@@ -1,131 +1,149 @@
-"""``make bench``: foreman beside the least work possible on the same parts, in one run on one machine.
+"""``make bench``: foreman beside the least work possible on the same parts and beside its peers, in one run.
 
-Absolute times are noise; read the ratios. ``--short`` takes seconds and shows that the program works, no more.
+Absolute figures are noise; read the ratios: ``docs/benchmarks.md`` says how. ``--short`` takes half a minute and shows
+that the program works, no more. ``--only jobs,memory`` measures some of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
-import statistics
+import os
+import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.acceptance.stack import Stack
-from tests.bench import mixed, synchronous
-from tests.bench.latency import measure_foreman, measure_plain
-from tests.upstream import FakeOllama, reply
-from tests.valkey import ValkeyServer
+from rich.console import Console
+from rich.table import Table
 
-#: Seconds between two submissions, so that each finds everything idle.
-PAUSE_S = 0.1
+from tests.bench import (
+    chart,
+    deliveries,
+    figures,
+    growth,
+    idle,
+    memory,
+    mixed,
+    peers,
+    pruning,
+    submissions,
+    synchronous,
+    throughput,
+)
+from tests.bench.figures import Figures, Row
+
+#: Where the figures are kept that ``docs/benchmarks.md`` shows.
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One measured distribution, milliseconds."""
+class Size:
+    """How much of everything is done: rounds that take turns, seconds of each, and numbers of things."""
 
-    name: str
-    waits_ms: Sequence[float]
-
-    def line(self) -> str:
-        """For people."""
-        cuts = statistics.quantiles(self.waits_ms, n=100)
-        return f"{self.name:<58}{cuts[49]:>9.2f}{cuts[94]:>9.2f}{cuts[98]:>9.2f}{len(self.waits_ms):>7}"
-
-
-def submit_to_upstream(stack: Stack, jobs: int) -> Row:
-    """From just before the bytes of POST /jobs are sent to the arrival of the first call at the upstream."""
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port)
-    waits = []
-    for _ in range(jobs):
-        time.sleep(PAUSE_S)
-        before = len(stack.upstream.loads)
-        sent = time.monotonic()
-        connection.request("POST", "/jobs", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        job_id = json.loads(answer.read())["job_id"]
-        stack.until(job_id, "done")
-        waits.append((stack.upstream.loads[before].at - sent) * 1000)
-    connection.close()
-    return Row("submit to upstream call, idle: POST /jobs", waits)
+    rounds: int
+    seconds: float
+    jobs: int
+    events: int
+    calls: int
+    origins: int
+    stored: tuple[int, ...]
+    pruned: int
+    remembered: int
 
 
-def direct(upstream: FakeOllama, calls: int) -> Row:
-    """The floor: the same first call made directly, on an open connection."""
-    body = json.dumps({"model": "m", "messages": [], "stream": False}).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", upstream.port)
-    waits = []
-    for _ in range(calls):
-        time.sleep(PAUSE_S)
-        before = len(upstream.loads)
-        sent = time.monotonic()
-        connection.request("POST", "/api/chat", body, {"Content-Type": "application/json"})
-        connection.getresponse().read()
-        waits.append((upstream.loads[before].at - sent) * 1000)
-    connection.close()
-    return Row("  floor: the upstream called directly", waits)
+FULL = Size(7, 4.0, 1_000, 4_000, 100, 100, (1_000, 100_000, 1_000_000), 1_000_000, 100_000)
+#: As little as shows that every row can be measured.
+SHORT = Size(1, 0.3, 20, 40, 1, 5, (1_000, 2_000), 1_000, 40)
+
+Say = Callable[[str], None]
+Part = Callable[[Path, Size, bool, Say], Iterator[Row]]
+
+#: The parts of a run, by the name that ``--only`` takes.
+PARTS: dict[str, Part] = {
+    "submissions": lambda place, size, _, __: submissions.rows(place, size.rounds, size.seconds),
+    "jobs": lambda place, size, with_peers, _: throughput.rows(place, size.rounds, size.jobs, with_peers=with_peers),
+    "idle": lambda place, size, with_peers, _: idle.rows(place, size.calls, with_peers=with_peers),
+    "webhooks": lambda place, size, _, __: deliveries.rows(place, size.rounds, size.events, size.origins),
+    "synchronous": lambda place, size, with_peers, _: synchronous.rows(place, size.calls, with_peers=with_peers),
+    "growth": lambda place, size, _, say: growth.rows(place, size.stored, size.calls, say),
+    "pruning": lambda place, size, _, __: pruning.rows(place, size.pruned, size.rounds, size.seconds),
+    "memory": lambda place, size, _, say: memory.rows(place, size.remembered, say),
+}
 
 
-def messages(measure: Callable[[str, int], list[float]], name: str, count: int, directory: Path) -> Row:
-    """From a send to the actor's first line, on a Valkey of its own."""
-    with ValkeyServer(directory) as valkey:
-        return Row(name, measure(valkey.url, count))
+def machine() -> str:
+    """What it was measured on, in a line."""
+    return f"{os.cpu_count()} processors, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
-def synchronous_rows(stack: Stack, calls: int) -> list[Row]:
-    """``/api/chat`` through foreman beside the upstream called directly, and pair by pair what the one costs more."""
-    through, direct = synchronous.measure(stack, calls)
-    rows = []
-    for part, name in (("first_line_ms", "first line"), ("whole_ms", "whole answer")):
-        ours, floor = ([getattr(each, part) for each in timed] for timed in (through, direct))
-        over = [our - least for our, least in zip(ours, floor, strict=True)]
-        rows.append(Row(f"/api/chat, idle: {name}", ours))
-        rows.append(Row("  floor: the upstream called directly", floor))
-        rows.append(Row("  the difference", over))
-    return rows
+def measure(console: Console, names: list[str], size: Size, *, with_peers: bool) -> list[Row]:
+    """Every row of the parts called ``names``."""
+    found: list[Row] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="foreman-bench-") as place,
+        console.status("") as status,
+    ):
+        for name in names:
+            status.update(f"{name} …")
+            for row in PARTS[name](Path(place), size, with_peers, lambda said: status.update(f"{said} …")):
+                found.append(row)
+                console.print(f"[dim]{row.group}:[/] {row.name}: {figures.number(row.value())} {row.unit}")
+    return found
 
 
-def print_mixed(jobs: int) -> None:
-    """The policies side by side."""
+def show(console: Console, rows: list[Row]) -> None:
+    """The table."""
+    for group, members in figures.groups(rows).items():
+        table = Table(*figures.HEADS, title=group, title_justify="left", title_style="bold")
+        for row in members:
+            for line in figures.cells(row):
+                table.add_row(*line, style="red" if line[-1] == "no" else None)
+        console.print(table)
+
+
+def show_mixed(console: Console, jobs: int) -> None:
+    """What the choice of the next job saves: counted, not timed."""
     came = mixed.arrivals(jobs)
     least = mixed.best(came)
-    title = f"mixed load: {jobs} jobs, 3 models, 1 slot, a load = 20 runs (times in runs)"
-    print(f"\n{title:<72}{'loads':>7}{'makespan':>10}{'of best':>9}{'longest wait':>14}")
+    title = f"Mixed load: {jobs} jobs, 3 models, 1 slot; a load takes 20 runs, and times are in runs"
+    table = Table("policy", "loads", "makespan", "of best", "longest wait", title=title, title_justify="left")
     for name, policy in mixed.POLICIES.items():
         found = mixed.tally(came, policy)
-        ratio = found.makespan / least
-        print(f"{name:<72}{found.loads:>7}{found.makespan:>10.0f}{ratio:>9.2f}{found.longest_wait:>14.0f}")
-    print(f"foreman's bound is {mixed.BOUND}; a run that begins with a load takes 21")
+        ratio = f"{found.makespan / least:.2f}"
+        table.add_row(name, str(found.loads), f"{found.makespan:.0f}", ratio, f"{found.longest_wait:.0f}")
+    console.print(table)
+    console.print(f"foreman's bound is {mixed.BOUND}; a run that begins with a load takes 21")
 
 
-def main() -> None:
-    """Measure and print."""
+def main(args: list[str] | None = None) -> None:
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="a few of each, to see that it works")
-    jobs, sends = (5, 3) if parser.parse_args().short else (300, 60)
-    with tempfile.TemporaryDirectory() as place:
-        rows = [
-            messages(measure_plain, "  plain Dramatiq on Redis: send to actor, idle", sends, Path(place) / "plain"),
-            messages(measure_foreman, "  foreman's broker: send to actor, idle", sends, Path(place) / "waking"),
-        ]
-        with Stack(Path(place) / "stack") as stack:
-            stack.upstream.default = reply("Hi")
-            submit_to_upstream(stack, 3)
-            rows = [submit_to_upstream(stack, jobs), direct(stack.upstream, jobs), *rows]
-            rows += synchronous_rows(stack, jobs)
-    print(f"{'milliseconds':<58}{'p50':>9}{'p95':>9}{'p99':>9}{'n':>7}")
-    for row in rows:
-        print(row.line())
-    print_mixed(3000)
+    parser.add_argument("--no-peers", action="store_true", help="foreman and the floor only")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--out", type=Path, help="where the JSON and the plot go; docs/benchmarks for a full run")
+    asked = parser.parse_args(args)
+    console = Console()
+    if not asked.no_peers:
+        with console.status("installing the peers, the first time only …"):
+            peers.install()
+    began = time.monotonic()
+    size = SHORT if asked.short else FULL
+    rows = measure(console, asked.only.split(","), size, with_peers=not asked.no_peers)
+    show(console, rows)
+    show_mixed(console, 3000)
+    whole = not asked.short and not asked.no_peers and set(asked.only.split(",")) == set(PARTS)
+    out = asked.out or (DOCS if whole else None)
+    if out is not None:
+        made = Figures(machine(), asked.short, round(time.monotonic() - began), rows)
+        made.save(out / "figures.json")
+        (out / "figures.svg").write_text(chart.svg(made), encoding="utf-8")
+        console.print(f"wrote {out}/figures.json and figures.svg")
 
 
 if __name__ == "__main__":
