@@ -71,6 +71,15 @@ def _anybodys(_old: Callable[..., Any]) -> Callable[..., Any]:
     return update
 
 
+def _unguarded(_old: Callable[..., Any]) -> Callable[..., Any]:
+    """And nobody cuts a run whose lease is over."""
+
+    def give_up(_kept: Any) -> None:
+        """Let it go on."""
+
+    return give_up
+
+
 _late = threading.local()
 
 
@@ -89,8 +98,8 @@ def _announced_after(old: Callable[..., Any]) -> Callable[..., Any]:
     """It is written in a transaction of its own, after the transition's."""
 
     @contextmanager
-    def writer(self: Any) -> Iterator[None]:
-        with old(self):
+    def writer(self: Any, *args: Any) -> Iterator[None]:
+        with old(self, *args):
             yield
         events, _late.events = getattr(_late, "events", []), []
         for insert in events:
@@ -118,7 +127,11 @@ MUTANTS: Mapping[str, Mutant] = {
         Mutant("head-of-line-off", {_ANNOUNCE: _all_due, "foreman.store.events:pass_turn": _nobodys_turn}),
         Mutant(
             "fencing-off",
-            {"foreman.store.events:Events.record": _unfenced, "foreman.store.claims:_update": _anybodys},
+            {
+                "foreman.store.events:Events.record": _unfenced,
+                "foreman.store.claims:_update": _anybodys,
+                "foreman.services.leases:_give_up": _unguarded,
+            },
         ),
         Mutant(
             "commit-then-insert",
