@@ -21,8 +21,11 @@ log = logs.get_logger(__name__)
 #: The parameter that makes a route one of a job.
 JOB = "job_id"
 
-#: Asked every few seconds by whoever watches foreman; at a higher level they would be most of the log.
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+#: Asked every few seconds by whoever watches foreman, or looks at a page; at a higher level they would be most of the
+#: log. Routes, as they are added to the app.
+_PROBES = frozenset(
+    {"/healthz", "/readyz", "/metrics", "/ui/queue", "/ui/upstreams/status", "/ui/jobs/{job_id}/status"}
+)
 
 #: The methods that are counted by their names; a client can make up others.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -52,7 +55,7 @@ class AccessLog:
     def process_response(self, req: falcon.Request, resp: falcon.Response, *_: object) -> None:
         """Write the line; an answer that is streamed has only begun then."""
         resp.set_header(REQUEST_ID, came_with(req).request_id or "")
-        write = log.debug if req.path in _PROBES else log.info
+        write = log.debug if req.uri_template in _PROBES else log.info
         lasted_s = monotonic() - req.context.began_at
         duration_ms = round(lasted_s * 1000)
         write("request", method=req.method, path=shown_path(req), status=resp.status_code, duration_ms=duration_ms)

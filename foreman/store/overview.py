@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from peewee import SQL, fn
@@ -14,6 +15,7 @@ from foreman.domain.lifecycle import State
 from foreman.store import quota
 from foreman.store.database import read
 from foreman.store.models import JobRow
+from foreman.store.prepared import Statement
 
 #: Jobs of one kind that are counted at most: entries of an index, of which SQLite reads so many in half a millisecond.
 COUNTED = 10_000
@@ -53,17 +55,13 @@ class Overview:
             return self._of_all() if owner is None else self._of(owner)
 
     def _of_all(self) -> Counts:
-        states = {}
-        for state in State:
-            some = JobRow.select(JobRow.id).where(JobRow.state == state).limit(self.counted).alias("some")
-            states[state] = int(JobRow.select(fn.COUNT(SQL("1"))).from_(some).scalar())
-        waiting: dict[tuple[str, int], int] = {}
-        for priority in Priority:
-            ready = (JobRow.priority == priority) & JobRow.ready_at.is_null(is_null=False)
-            some = JobRow.select(JobRow.model).where(ready).order_by(JobRow.model).limit(self.counted).alias("some")
-            rows: Any = JobRow.select(some.c.model, fn.COUNT(SQL("1"))).from_(some).group_by(some.c.model)
-            waiting |= {(model, int(priority)): int(count) for model, count in rows.tuples()}
-        return Counts(states, _table(waiting), self.counted)
+        in_state, ready = _in_state(self.counted), _ready(self.counted)
+        waiting = {
+            (row.model, int(priority)): int(row.count)
+            for priority in Priority
+            for row in ready.rows(priority=int(priority))
+        }
+        return Counts({state: int(in_state.scalar(state=state)) for state in State}, _table(waiting), self.counted)
 
     def _of(self, owner: str) -> Counts:
         shown = (JobRow.state, JobRow.model, JobRow.priority)
@@ -78,3 +76,22 @@ class Overview:
 def _table(found: Mapping[tuple[str, int], int]) -> dict[str, dict[Priority, int]]:
     models = sorted({model for model, _ in found})
     return {model: {priority: found.get((model, int(priority)), 0) for priority in Priority} for model in models}
+
+
+@cache
+def _in_state(counted: int) -> Statement:
+    def written(given: Any) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
+        some = JobRow.select(JobRow.id).where(JobRow.state == given.state).limit(counted).alias("some")
+        return JobRow.select(fn.COUNT(SQL("1"))).from_(some)
+
+    return Statement(written)
+
+
+@cache
+def _ready(counted: int) -> Statement:
+    def written(given: Any) -> Any:  # noqa: ANN401  (as above)
+        ready = (JobRow.priority == given.priority) & JobRow.ready_at.is_null(is_null=False)
+        some = JobRow.select(JobRow.model).where(ready).order_by(JobRow.model).limit(counted).alias("some")
+        return JobRow.select(some.c.model, fn.COUNT(SQL("1")).alias("count")).from_(some).group_by(some.c.model)
+
+    return Statement(written)

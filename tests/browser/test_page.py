@@ -194,6 +194,13 @@ def test_a_key_that_is_revoked_shows_nothing_more(stack: KeyedStack, browser: Br
         expect(page.get_by_label("API key")).to_be_visible()
 
 
+def test_a_link_of_another_site_leads_to_the_page(page: Page, stack: KeyedStack) -> None:
+    """Whoever is signed in need not do it again."""
+    page.goto(f"data:text/html,<a href='{stack.url}/ui/upstreams'>foreman</a>")
+    page.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="Upstreams")).to_be_visible()
+
+
 def test_no_other_site_submits_a_job(stack: KeyedStack, browser: Browser, signed_in: object) -> None:
     """A form on another site, in a browser that is signed in: 403, and no job."""
     with page_of(browser, stack.url, state=signed_in) as page:

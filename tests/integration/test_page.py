@@ -424,6 +424,18 @@ def test_the_cookie_is_for_the_page_alone(api: Api, visitor: Visitor) -> None:
     assert "foreman_ui" not in api.post(BODY).text
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_whoever_follows_a_link_of_another_site_keeps_the_cookie(visitor: Visitor, site: str) -> None:
+    """Their browser does not send it the first time: they are led to ask again, and no other cookie replaces it."""
+    arrival = Visitor(visitor.api).get("/ui", **{"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"})
+    assert (arrival.status_code, arrival.headers.get("Set-Cookie")) == (200, None)
+    assert '<meta http-equiv="refresh" content="0">' in arrival.text
+    assert "Content-Security-Policy" in arrival.headers
+    assert "Jobs" not in arrival.text
+    again = visitor.get("/ui", **{"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"})
+    assert "Jobs" in again.text
+
+
 def test_half_a_surrogate_pair_does_not_break_a_page(api: Api, visitor: Visitor) -> None:
     """JSON has them; what cannot be written as UTF-8 is a question mark."""
     job_id = api.submit()

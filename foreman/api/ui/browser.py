@@ -43,6 +43,12 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+#: For whoever comes from another site: it asks for the same again, from here, and so with the cookie.
+ARRIVAL = (
+    b'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0">'
+    b'<title>foreman</title><main><h1>foreman</h1><a href="">Go on</a></main></html>'
+)
+
 _FORM = "application/x-www-form-urlencoded"
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -64,12 +70,18 @@ class Browser:
     public_url: str
     max_body_b: int
 
-    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        """Find the browser's token, or make one."""
-        if is_page(req.path):
-            given = next(iter(req.get_cookie_values(COOKIE) or ()), None)
-            req.context.given_token = given if is_token(given) else None
-            req.context.token = req.context.given_token or clock.new_secret()
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Find the browser's token, or make one; or have it ask once more, if it may not have sent what it has."""
+        if not is_page(req.path):
+            return
+        given = next(iter(req.get_cookie_values(COOKIE) or ()), None)
+        req.context.given_token = req.context.token = given if is_token(given) else None
+        if req.context.token is None and _comes_from_elsewhere(req):
+            resp.content_type = falcon.MEDIA_HTML
+            resp.data = ARRIVAL
+            resp.complete = True
+        elif req.context.token is None:
+            req.context.token = clock.new_secret()
 
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]
@@ -122,6 +134,12 @@ class Browser:
         except UnicodeDecodeError:
             raise HTTPProblem(BAD_FORM) from None
         return {name: each if isinstance(each, str) else each[-1] for name, each in fields.items()}
+
+
+def _comes_from_elsewhere(req: falcon.Request) -> bool:
+    """Whether somebody followed a link of another site: their browser keeps a strict cookie back then."""
+    site, mode = req.get_header("Sec-Fetch-Site"), req.get_header("Sec-Fetch-Mode")
+    return req.method == "GET" and mode == "navigate" and site in {"cross-site", "same-site"}
 
 
 @dataclass(frozen=True, slots=True)
