@@ -46,7 +46,7 @@ HEADERS = {
 #: For whoever comes from another site: it asks for the same again, from here, and so with the cookie.
 ARRIVAL = (
     b'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0">'
-    b'<title>foreman</title><main><h1>foreman</h1><a href="">Go on</a></main></html>'
+    b'<link rel="icon" href="data:,"><title>foreman</title><main><h1>foreman</h1><a href="">Go on</a></main></html>'
 )
 
 _FORM = "application/x-www-form-urlencoded"
