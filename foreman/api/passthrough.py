@@ -13,10 +13,12 @@ from http import HTTPStatus
 
 import falcon
 
+from foreman.api.asked import came_with
 from foreman.api.body import read_bytes
 from foreman.api.client import Client
 from foreman.api.places import Place, Places
 from foreman.api.ways import Ways
+from foreman.domain.came_with import trace_header
 from foreman.domain.fault import Fault
 from foreman.domain.json_value import compact
 from foreman.domain.lifecycle import Cause
@@ -75,6 +77,7 @@ class Counter:
 
     def _ask(self, req: falcon.Request, way: Passthrough, path: str, body: bytes | None) -> Errand | Fault:
         given = {name: value for name in _REQUEST_HEADERS if (value := req.get_header(name)) is not None}
+        given |= trace_header(came_with(req).traceparent)
         errand = Errand(way.passage(), Client.of(req), self.places.take())
         try:
             fault = errand.passage.ask(req.method, path, body, given)

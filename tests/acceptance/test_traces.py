@@ -115,7 +115,7 @@ def test_a_collector_that_hangs_slows_neither_jobs_nor_a_stop(traced: Traced) ->
 
 
 def test_without_tracing_a_trace_is_passed_on_as_it_came(stack: Stack) -> None:
-    """Whoever is called next is still part of it; and a job without one mentions none."""
+    """Whoever is called next is still part of it, of what is no job too; and a job without one mentions none."""
     traced, plain = submit(stack, TRACE), stack.submit()
     for job_id in (traced, plain):
         stack.settled(job_id)
@@ -126,6 +126,9 @@ def test_without_tracing_a_trace_is_passed_on_as_it_came(stack: Stack) -> None:
     assert told == {traced: {f"00-{TRACE}-{CLIENT}-01"}, plain: {None}}
     asked = [each.headers.get("traceparent") for each in stack.upstream.calls if each.path == "/api/chat"]
     assert set(asked) >= {f"00-{TRACE}-{CLIENT}-01", None}
+    given = {"traceparent": f"00-{TRACE}-{CLIENT}-00"}
+    assert stack.ask("POST", "/api/generate", {"model": "m", "prompt": "Hi"}, given).status == 200
+    assert stack.upstream.calls[-1].headers["traceparent"] == given["traceparent"]
 
 
 def python(directory: Path, program: str, **settings: str) -> subprocess.CompletedProcess[str]:
