@@ -101,7 +101,7 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=2 * DEADLINE_S,
+            timeout=4 * DEADLINE_S,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}"

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.foreman_up import ROOT, until
 from tests.terminal import Terminal, blocks
 from tests.upstream import FakeOllama
@@ -14,6 +16,11 @@ def _keys(shown: str) -> list[str]:
     return re.findall(r'^    "(\w+)":', shown, re.MULTILINE)
 
 
+#: Seconds for all commands of a document, a model's answers among them, on a busy machine; 15 on an idle one.
+PATIENCE_S = 400
+
+
+@pytest.mark.timeout(PATIENCE_S)
 def test_the_session_of_the_readme_goes_as_it_is_printed(tmp_path: Path) -> None:
     """Every command, typed as it stands, prints what the document says, but for ids, times and a model's words."""
     readme = blocks(ROOT / "README.md")
@@ -45,6 +52,7 @@ def _kind(printed: str) -> str:
     return re.sub(r"/\S+/foreman$", "…", printed.strip(), flags=re.MULTILINE)
 
 
+@pytest.mark.timeout(PATIENCE_S)
 def test_every_command_of_the_quickstart_works_in_its_order(tmp_path: Path) -> None:
     """From ``make demo`` to an upstream of one's own and a key: each ends well, and none needs what was not said."""
     with FakeOllama() as upstream, Terminal(tmp_path / "reader") as terminal:
