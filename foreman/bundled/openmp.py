@@ -24,8 +24,8 @@ WAITING = {"OMP_WAIT_POLICY": "passive"}
 def environ(directory: Path, current: Mapping[str, str]) -> dict[str, str]:
     """``current``, with what a process needs that imports xllamacpp; how it waits is the operator's, if they say so.
 
-    Where the system lacks the library, makes ``directory`` and a link in it. The loader reads the variables at the start
-    of a process, never later.
+    Where the system lacks the library, makes ``directory`` and a link in it. The loader reads the variables at the
+    start of a process, never later.
     """
     carried = None if sys.platform != "linux" or _is_installed() else _carried()
     if carried is None:
