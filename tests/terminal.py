@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.acceptance.foreman_up import DEADLINE_S, ROOT, environment, free_port, processes, until
+from tests.acceptance.foreman_up import DEADLINE_S, ROOT, environment, processes, until
+from tests.addresses import free_port
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ID = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{24}\b")
