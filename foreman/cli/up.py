@@ -264,6 +264,7 @@ def _announce(settings: Settings, bundle: _Bundle) -> None:
     named = [_shown(each.url) for each in settings.upstream.endpoints]
     upstream = f"bundled {model.NAME} (llama.cpp)" if bundle.model is not None else ", ".join(named)
     click.echo(f"foreman is listening on {_url(bundle.web)}")
+    click.echo(f"  page:     {_url(bundle.web)}/ui")
     click.echo(f"  upstream: {upstream}")
     if bundle.has_postgres:
         click.echo(f"  database: PostgreSQL (psql -h {postgres.socket_path(settings.data_dir).parent} postgres)")

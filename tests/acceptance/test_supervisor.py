@@ -35,6 +35,7 @@ def test_everything_runs_in_an_empty_directory_and_stops_when_asked(tmp_path: Pa
     with Up(tmp_path / "state").until_ready() as up:
         assert up.said.splitlines() == [
             f"foreman is listening on http://127.0.0.1:{up.port}",
+            f"  page:     http://127.0.0.1:{up.port}/ui",
             "  upstream: bundled smollm2:135m (llama.cpp)",
             f"  data:     {up.data_dir}",
             "  Ctrl-C stops it",

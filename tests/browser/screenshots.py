@@ -28,7 +28,7 @@ TEXT = (
 QUESTION = "Why do people queue? Answer in three sentences."
 
 #: Pixels: the rest of a longer page is more of the same.
-TALLEST = {WIDE: 1000, NARROW: 1500}
+TALLEST = {WIDE: 1400, NARROW: 1500}
 
 MODELS = ("llama3.2:3b", "qwen3:8b", "smollm2:135m")
 
@@ -70,7 +70,7 @@ class Scene:
         stack.upstream.default = slowly(TEXT, self.go_on)
         self.running = self._submit("qwen3:8b", priority="interactive")
         stack.until(self.running, "working")
-        for number in range(9):
+        for number in range(6):
             self._submit(MODELS[number % 3], priority=("normal", "batch", "batch")[number % 3])
 
     def _submit(self, model: str, **keys: object) -> str:
