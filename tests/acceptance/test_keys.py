@@ -13,7 +13,9 @@ from typing import Any
 import ollama
 import openai
 import pytest
+from click.testing import CliRunner
 
+from foreman.cli.main import main
 from foreman.client import Client, JobNotFound, KeyRefused, Unavailable
 from tests.acceptance.foreman_up import COMMAND, Up
 from tests.acceptance.stack import Answer, Stack, eventually
@@ -94,6 +96,23 @@ def test_a_key_works_from_its_making_until_it_is_revoked(stack: Stack) -> None:
     assert mine.ask("GET", f"/jobs/{job_id}").status == 401
     assert "revoked" in _keys(stack, "revoke", key_id).stdout
     assert _keys(stack, "revoke", "nothing").returncode == 1
+
+
+def test_commands_speak_with_the_key_of_the_environment(stack: Stack) -> None:
+    """Without one they say how to come by it, in one line; the key is in no output, and sees its own jobs only."""
+    holder = _create(stack, "terminal")
+    job_id = holder.submit()
+    env = {"FOREMAN_URL": stack.url}
+    without = CliRunner().invoke(main, ["jobs"], env=env)
+    assert without.exit_code == 1
+    assert without.stderr.startswith("foreman: ")
+    assert "FOREMAN_API_KEY" in without.stderr
+    listed = CliRunner().invoke(main, ["jobs", "--json"], env=env | {"FOREMAN_API_KEY": holder.key})
+    assert [each["job_id"] for each in json.loads(listed.stdout)] == [job_id]
+    unnamed = CliRunner().invoke(main, ["submit", "Hi"], env=env | {"FOREMAN_API_KEY": holder.key})
+    assert unnamed.exit_code == 2, "which models there are is not a plain key's to know"
+    assert "name the model: --model NAME" in unnamed.stderr
+    assert holder.key not in without.output + listed.output + unnamed.output
 
 
 def test_an_admin_key_sees_every_job_and_the_metrics(stack: Stack) -> None:

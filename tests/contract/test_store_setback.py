@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from foreman import clock
 from foreman.domain.delivery import RetryIn
-from foreman.store.setback import IN_FLIGHT_MS, STRIDE_MS, TOLERANCE_MS, Setback
+from foreman.store import database
+from foreman.store.setback import IN_FLIGHT_MS, STRIDE_MS, TOLERANCE_MS, Setback, seen_at
 from tests.stores import BUSY, LATE, LEASE_MS, ORIGIN, SENDING_MS, T0, Engine, Stores, completion
 
 HOUR_MS = 3_600_000
@@ -153,3 +155,21 @@ def test_a_look_at_a_clock_that_goes_on_writes_nothing(engine: Engine, setback: 
     assert engine.rows("SELECT seen_at FROM clock") == [(T0,)]
     assert setback.notice(T0 + STRIDE_MS) == 0
     assert engine.rows("SELECT seen_at FROM clock") == [(T0 + STRIDE_MS,)]
+
+
+def test_the_latest_moment_seen_can_be_asked_for(engine: Engine, setback: Setback) -> None:
+    """By who looks whether the clock is right, who changes nothing."""
+    setback.notice(T0 + HOUR_MS)
+    assert seen_at() == T0 + HOUR_MS
+    assert engine.rows("SELECT seen_at FROM clock") == [(T0 + HOUR_MS,)]
+
+
+def test_a_server_tells_its_own_time(engine: Engine) -> None:
+    """This machine's, since it runs here; SQLite has no clock but its caller's."""
+    before = clock.now()
+    told = database.server_now()
+    if engine.kind == "sqlite":
+        assert told is None
+    else:
+        assert told is not None
+        assert before - 1 <= told <= clock.now() + 1
