@@ -93,7 +93,9 @@ def prepare(data_dir: Path) -> None:
     sock = socket_path(data_dir)
     if sock.parent != _folder(data_dir).absolute():
         sockets.make_private(sock.parent, owner)
-    if not is_in(data_dir):
+    if is_in(data_dir):
+        _check(_folder(data_dir), os.geteuid() if owner is None else owner[0])
+    else:
         _set_up(_folder(data_dir), owner)
 
 
@@ -141,6 +143,13 @@ def _client() -> str:
         raise PostgresUnavailable(
             f"PostgreSQL needs to know the name of user {os.geteuid()}, which has none."
         ) from None
+
+
+def _check(folder: Path, uid: int) -> None:
+    if folder.stat().st_uid != uid:
+        raise PostgresUnavailable(
+            f"{folder} belongs to another user than PostgreSQL would run as here, whose id is {uid}."
+        )
 
 
 def _set_up(folder: Path, owner: tuple[int, int] | None) -> None:

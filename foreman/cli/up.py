@@ -37,6 +37,8 @@ _PROBE_S = 0.25
 _BACKLOG = 2048
 #: Valkey's advice for servers with large data, which ours is not; it would be the first line anybody sees.
 _HUSHED = "Memory overcommit must be enabled"
+#: What PostgreSQL calls fatal each time that it is asked whether it has started, or stopped, yet.
+_HUSHED_OF_POSTGRES = "the database system is "
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ def _postgres(settings: Settings) -> Child:
         _STORES,
         ready=partial(postgres.is_ready, data_dir),
         grace_s=grace.POSTGRES_S,
+        hush=_HUSHED_OF_POSTGRES,
         cwd=postgres.home(data_dir),
         account=postgres.account(),
         # SIGTERM would wait for everybody to leave, a person with psql too.

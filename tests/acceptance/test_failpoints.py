@@ -176,6 +176,7 @@ def sent_elsewhere(fleet: Fleet) -> Verdict:
     return judged(fleet, "elsewhere")
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("mutant", "scenario", "kinds"),
     [

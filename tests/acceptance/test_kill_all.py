@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance.foreman_up import Up, processes, until
 from tests.chaos.judge import Evidence, judge
 from tests.chaos.ledger import Ledger
@@ -41,6 +43,7 @@ def kill_everything(up: Up) -> None:
     until(lambda: processes(up.mark) == {})
 
 
+@pytest.mark.sqlite
 def test_everything_killed_at_once_goes_on_where_it_was(tmp_path: Path) -> None:
     """Every acknowledged job ends and every event arrives, once but for those under way, in order."""
     witness = Witness(moody(1))

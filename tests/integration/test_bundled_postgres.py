@@ -101,6 +101,15 @@ def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
         folder.rmdir()
 
 
+def test_a_server_that_another_user_set_up_is_told_apart(tmp_path: Path) -> None:
+    """One line says whose it would have to be, where PostgreSQL itself would only fail to read a file."""
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("18\n")
+    os.chown(tmp_path / "postgres", 12_345, 12_345)  # for which the test has to be root
+    with pytest.raises(postgres.PostgresUnavailable, match="belongs to another user"):
+        postgres.prepare(tmp_path)
+
+
 def test_programs_out_of_reach_are_copied_whole_and_once(tmp_path: Path) -> None:
     """A virtual environment below /root is shut to the user that PostgreSQL runs as."""
     package = postgres.package()
