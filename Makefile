@@ -45,7 +45,7 @@ imports: setup ## check who may import whom
 	@$(BIN)/lint-imports --no-logo
 
 docs: setup ## build the docs site into build/site; warnings are errors
-	@cd .mkdocs && NO_MKDOCS_2_WARNING=1 ../$(BIN)/mkdocs build --quiet --config-file mkdocs.yml
+	@cd .mkdocs && NO_MKDOCS_2_WARNING=1 ../$(BIN)/mkdocs build --config-file mkdocs.yml
 	@echo "the site is in build/site: open index.html"
 
 fuzz: setup ## send a million wrong requests; ARGS="--requests 10000 --seed 2" for others
