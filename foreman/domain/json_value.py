@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias, TypeGuard
 
 from foreman.errors import Problem
@@ -136,6 +136,13 @@ class Findings:
         """Note that what ``pointer`` names is wrong; ``detail`` says what would be right."""
         if len(self._details) < MAX_PROBLEMS:
             self._details.setdefault(pointer, detail)
+
+    def add_all(self, problems: Iterable[tuple[str, str]]) -> None:
+        """Note ``problems``, each a pointer and a detail, as far as there is room."""
+        for pointer, detail in problems:
+            self.add(pointer, detail)
+            if self.full:
+                return
 
     @property
     def full(self) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from foreman.domain.json_value import Findings, compact
+from foreman.domain.json_value import Findings, compact, unkeepable
 from foreman.domain.openai_chat import CHAT_COMPLETION, EFFORTS, arguments
 from foreman.errors import SubmissionInvalid
 
@@ -46,6 +46,9 @@ def native(body: object) -> dict[str, Any]:
         SubmissionInvalid: with everything in which it is no chat of OpenAI's.
     """
     found = Findings()
+    if isinstance(body, dict):
+        # Here too: what is translated is not all there by the time it is a submission.
+        found.add_all(unkeepable(body))
     CHAT_COMPLETION.check(body, "", found)
     if (problems := found.problems()) or not isinstance(body, dict):
         raise SubmissionInvalid(problems)

@@ -98,10 +98,7 @@ def read(body: object, *, defaults: Limits, policy: Policy) -> JobRequest:
     """
     given: dict[str, Any] = body if isinstance(body, dict) else {}
     found = Findings()
-    for pointer, detail in unkeepable(given):
-        found.add(pointer, detail)
-        if found.full:
-            break
+    found.add_all(unkeepable(given))
     SUBMISSION.check(body, "", found)
     url = given.get("state_webhook_url")
     if isinstance(url, str) and isinstance(verdict := judge_url(url, policy), Refusal):

@@ -15,7 +15,6 @@ from foreman.api.lists import LOADED, TAGS
 from foreman.api.openai import MODEL_NAME
 from foreman.api.passthrough import PATHS
 from foreman.api.problems import NO_PLACE
-from foreman.domain.json_value import VALUE
 from foreman.domain.openai_chat import CHAT_COMPLETION
 from foreman.domain.submission import SUBMISSION
 from foreman.errors import PriorityNotAllowed, QueueFull, TooManyQueued, TooManySubmissions
@@ -32,6 +31,13 @@ CHAT = replace(
 _OBJECT: Json = {"type": "object"}
 _ERROR: Json = {"type": "object", "properties": {"error": {}}}
 _HEADERS = ("Cache-Control", JOB_ID)
+
+#: One of them is as good as another.
+_FIRST: Json = {
+    "operationId": "openaiModel",
+    "parameters": {"model": "$response.body#/data/0/id"},
+    "description": "One of them by itself.",
+}
 
 #: A chat is a job, and ends as its job does.
 _PROBLEMS = (QueueFull, TooManyQueued, TooManySubmissions, PriorityNotAllowed, NO_PLACE)
@@ -66,7 +72,8 @@ def _handed_on(method: str, path: str) -> Operation:
         _SUMMARIES[path],
         (Reply(200, "The upstream's answer.", _OBJECT if listed else {}, media=("*/*",)), *_THEIRS),
         about="Handed to an upstream as it is, and answered as that answers. It is no job.",
-        body=VALUE if method == "POST" else None,
+        body=_OBJECT if method == "POST" else None,
+        body_optional=True,
         problems=(NO_PLACE,),
         stateless=True,
     )
@@ -122,7 +129,7 @@ OPERATIONS = (
         "openaiModels",
         _OPENAI,
         "List the models that there are",
-        (Reply(200, "OpenAI's list.", _OBJECT), *_FAILED),
+        (Reply(200, "OpenAI's list.", _OBJECT, links={"model": _FIRST}), *_FAILED),
         problems=(NO_PLACE,),
         stateless=True,
     ),

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import falcon
 
 from foreman.api import gate, shown
-from foreman.api.access import JOB
 from foreman.api.dialect import OLLAMA, OPENAI
 from foreman.api.parameter import Parameter
 from foreman.api.problems import (
@@ -37,6 +36,7 @@ from foreman.api.problems import (
     Kind,
     problem_body,
 )
+from foreman.api.query import JOB_ID
 from foreman.domain.shape import COMPONENT, Object
 from foreman.errors import ForemanError, StoreUnavailable
 
@@ -112,6 +112,8 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     #: What a body has to be: a shape, or a schema where nothing is looked into; ``None``: there is none.
     body: Object | Json | None = None
+    #: Whether it can do without one.
+    body_optional: bool = False
     body_examples: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[Wrong, ...] = ()
     #: Whether it can do without the database.
@@ -149,13 +151,13 @@ class Operation:
 
     @property
     def _is_admins(self) -> bool:
-        return not (gate.is_open(self.path) or self.path in gate.SHARED or f"{{{JOB}}}" in self.path)
+        return not (gate.is_open(self.path) or self.path in gate.SHARED or JOB_ID in self.parameters)
 
     def _request_body(self) -> Json:
         schema = self.body.schema() if isinstance(self.body, Object) else self.body
         examples = {name: {"value": value} for name, value in self.body_examples.items()}
         content = {"schema": schema} | ({"examples": examples} if examples else {})
-        return {"required": True, "content": {falcon.MEDIA_JSON: content}}
+        return {"required": not self.body_optional, "content": {falcon.MEDIA_JSON: content}}
 
     def _errors(self, *, keys: bool) -> Json:
         by_status: dict[int, list[Kind]] = {}
