@@ -70,7 +70,6 @@ def describe(*, keys: bool) -> Json:
     """The OpenAPI document of an installation that asks for ``keys``, or does not."""
     document: Json = {
         "openapi": "3.1.0",
-        "jsonSchemaDialect": "https://spec.openapis.org/oas/3.1/dialect/base",
         "info": {
             "title": "foreman",
             "version": __version__,
