@@ -226,7 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _receive(self, raw_body: bytes) -> None:
         try:
-            body = json.loads(raw_body or b"{}")
+            # What is asked with POST has a body, and Ollama says so too.
+            body = json.loads(raw_body if self.command == "POST" else b"{}")
         except (ValueError, RecursionError):
             body = None
         is_object = isinstance(body, dict)

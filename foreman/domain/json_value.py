@@ -28,11 +28,10 @@ MAX_PROBLEMS = 1000
 VALUE: dict[str, Any] = {"$ref": "#/components/schemas/Value"}
 #: What ``unkeepable`` lets through, as far as JSON Schema has words for it.
 VALUE_SCHEMA: dict[str, Any] = {
-    "description": f"Any JSON: integers of at most 64 bits, nested at most {MAX_DEPTH} levels, and no half of a "
-    "surrogate pair.",
+    "description": "Any JSON: integers, which are numbers without fraction and exponent, of at most 64 bits, at most "
+    f"{MAX_DEPTH} levels of nesting, and no half of a surrogate pair.",
     "anyOf": [
-        {"type": ["null", "boolean", "string"]},
-        {"type": "number", "minimum": INTEGERS.start, "maximum": INTEGERS.stop - 1},
+        {"type": ["null", "boolean", "string", "number"]},
         {"type": "array", "items": VALUE},
         {"type": "object", "additionalProperties": VALUE},
     ],

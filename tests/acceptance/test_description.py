@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.acceptance.stack import Stack
+from tests.browser.chromium import MISSING, chromium, complaints_of, executable, page_of
 from tests.fuzz.description import ENV, admin_key, examine
 
-#: One seed, few requests, and of the two chats, whose bodies are those of a job but for a few keys, the made-up ones
-#: alone: `make fuzz` has all of it.
-SHORT = ("--exclude-method", "HEAD", "--phases", "examples,coverage,fuzzing,stateful")
+#: Every edge of every parameter and body; but those of a job and of chats have a thousand each, which are for
+#: `make fuzz`, as is the head of what is asked for in whole here.
+EDGES = ("--phases", "coverage", "--exclude-method", "HEAD", "--exclude-path-regex", "chat|^/jobs$")
+#: What is made up goes to all of them.
+ANY = ("--phases", "examples,fuzzing,stateful")
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +24,29 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-def test_foreman_answers_as_it_is_described(stack: Stack) -> None:
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("options", "operations", "requests"), [(EDGES, 25, 450), (ANY, 40, 250)])
+def test_foreman_answers_as_it_is_described(
+    stack: Stack, options: tuple[str, ...], operations: int, requests: int
+) -> None:
     """Right and wrong requests made of the description, by every check that schemathesis has."""
-    examined = examine(stack, admin_key(stack), seed=1, examples=3, options=SHORT)
+    examined = examine(stack, admin_key(stack), seed=1, examples=4, options=options)
     assert not examined.findings, examined.findings[0]
-    assert examined.tested == examined.total >= 25
-    assert examined.sent > 500
+    assert examined.tested == examined.total >= operations
+    assert examined.sent >= requests
+
+
+def test_the_description_is_browsed_from_shipped_files_alone(stack: Stack) -> None:
+    """No other host is asked, and the content policy has nothing to complain of; what is tried out is answered."""
+    path = executable()
+    assert path is not None, MISSING
+    with chromium(path) as browser, page_of(browser, stack.url) as page:
+        complaints, asked = complaints_of(page), set[str]()
+        page.on("request", lambda request: asked.add(request.url))
+        page.goto("/docs")
+        page.get_by_text("Tell whether the process lives", exact=True).click()
+        page.get_by_role("button", name="Execute").click()
+        page.locator(".live-responses-table").get_by_text('"degraded"').wait_for()
+        assert f"{stack.url}/healthz" in asked
+        assert {url for url in asked if not url.startswith(f"{stack.url}/")} == set()
+        assert complaints == []

@@ -73,7 +73,6 @@ def _handed_on(method: str, path: str) -> Operation:
         (Reply(200, "The upstream's answer.", _OBJECT if listed else {}, media=("*/*",)), *_THEIRS),
         about="Handed to an upstream as it is, and answered as that answers. It is no job.",
         body=_OBJECT if method == "POST" else None,
-        body_optional=True,
         problems=(NO_PLACE,),
         stateless=True,
     )

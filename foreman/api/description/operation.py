@@ -112,8 +112,6 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     #: What a body has to be: a shape, or a schema where nothing is looked into; ``None``: there is none.
     body: Object | Json | None = None
-    #: Whether it can do without one.
-    body_optional: bool = False
     body_examples: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[Wrong, ...] = ()
     #: Whether it can do without the database.
@@ -157,7 +155,7 @@ class Operation:
         schema = self.body.schema() if isinstance(self.body, Object) else self.body
         examples = {name: {"value": value} for name, value in self.body_examples.items()}
         content = {"schema": schema} | ({"examples": examples} if examples else {})
-        return {"required": not self.body_optional, "content": {falcon.MEDIA_JSON: content}}
+        return {"required": True, "content": {falcon.MEDIA_JSON: content}}
 
     def _errors(self, *, keys: bool) -> Json:
         by_status: dict[int, list[Kind]] = {}
