@@ -58,7 +58,7 @@ class Deliverer:
         while True:
             with self.senders.seat() as seat:
                 now = clock.now()
-                sending = self.events.claim(at, now, seat.take) or self.events.claim_beside(at, now, seat.take)
+                sending = self.events.claim(at, now, seat.take, beside=True)
                 if sending is None:
                     return None
                 delay_s = self._try(sending)

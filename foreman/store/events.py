@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from peewee import SQL
+from peewee import SQL, fn
 
 from foreman.domain.came_with import CameWith
 from foreman.domain.delivery import Attempt, Dead, Decision, Delivered, RetryIn, Stopped
@@ -21,6 +22,7 @@ from foreman.errors import StaleLease
 from foreman.store.database import is_postgres, locked, proxy, read, write
 from foreman.store.models import AttemptRow, EventRow, JobRow, OriginRow
 from foreman.store.origins import health_of
+from foreman.store.prepared import Statement
 from foreman.store.turns import pass_turn
 
 if TYPE_CHECKING:
@@ -103,21 +105,25 @@ class Events:
     lease_ms: int
     origin_limit: int
 
-    def claim(self, job_id: str, now: Moment, admits: Admits = _always) -> Sending | None:
+    def claim(self, job_id: str, now: Moment, admits: Admits = _always, *, beside: bool = False) -> Sending | None:
         """Take the job's next event if it is due, nobody holds it and there is room for it; else None.
 
-        There is none if its origin holds as many tries as it may, if its circuit is open, or if ``admits`` says so.
-        Whoever ends a try looks for the origin's next due event, so a None for want of room is not lost.
+        ``beside``: or else the one that is longest overdue at the job's origin. There is no room if the origin holds as
+        many tries as it may, if its circuit is open, or if ``admits`` says so. Whoever ends a try looks for the
+        origin's next due event, so a None for want of room is not lost.
         """
-        with write():
-            return self._claim(self._head(job_id, now), now, admits)
+        with read():
+            origin = _ORIGIN.scalar(job_id=job_id) if beside else None
+            if not _IS_DUE.rows(job_id=job_id, now=now) and not (origin and _IS_OVERDUE.rows(origin=origin, now=now)):
+                return None
+        # With the power goes the sender too: undone, the event is due as it was, and is sent again with the same id.
+        with write(durable=False):
+            taken = self._claim(_HEAD.first(job_id=job_id, now=now), now, admits)
+            if taken is None and origin is not None:
+                taken = self._claim(_OVERDUE.first(origin=origin, now=now), now, admits)
+            return taken
 
-    def claim_beside(self, job_id: str, now: Moment, admits: Admits = _always) -> Sending | None:
-        """Take the event that is longest overdue at the job's origin, for there was none to take of the job's own."""
-        with write():
-            return self._claim(self._overdue(_origin_of(job_id), now), now, admits)
-
-    def _claim(self, event: Any, now: Moment, admits: Admits) -> Sending | None:  # noqa: ANN401  (peewee's rows are untyped)
+    def _claim(self, event: Any, now: Moment, admits: Admits) -> Sending | None:  # noqa: ANN401  (a prepared statement's row)
         if event is None:
             return None
         health = health_of(event.origin)
@@ -126,35 +132,16 @@ class Events:
             return None
         return self._take(event, now, doubted=health is not None)
 
-    def _head(self, job_id: str, now: Moment) -> EventRow | None:
-        row = locked(EventRow.select().where((EventRow.job_id == job_id) & _due(now)).order_by(EventRow.sequence))
-        head: EventRow | None = row.first()
-        return head
-
-    def _overdue(self, origin: str | None, now: Moment) -> EventRow | None:
-        due = EventRow.select().where((EventRow.origin == origin) & _due(now))
-        row: EventRow | None = locked(due.order_by(EventRow.next_attempt_at).limit(1), skip=True).first()
-        return row
-
     def _in_flight(self, origin: str, now: Moment) -> int:
         if is_postgres():
             # Counting is only safe one at a time for an origin; the lock goes with the transaction.
             proxy.obj.execute_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (origin,))
-        held = (EventRow.origin == origin) & (EventRow.lease_until >= now)
-        return int(EventRow.select(EventRow.job_id).where(held).count())
+        return int(_IN_FLIGHT.scalar(origin=origin, now=now))
 
-    def _take(self, event: EventRow, now: Moment, *, doubted: bool) -> Sending:
-        changes = {
-            "lease_until": now + self.lease_ms,
-            "lease_token": EventRow.lease_token + 1,
-            "attempts": EventRow.attempts + 1,
-            "tries": EventRow.tries + 1,
-        }
-        this = _key(event.job_id, event.sequence)
-        [row] = EventRow.update(changes).where(this).returning(EventRow).execute()
-        AttemptRow.insert(job_id=row.job_id, sequence=row.sequence, attempt=row.attempts, at=now).execute()
-        shown = (JobRow.webhook_url, JobRow.request_id, JobRow.traceparent)
-        url, *came_with = JobRow.select(*shown).where(JobRow.id == row.job_id).scalar(as_tuple=True)
+    def _take(self, event: Any, now: Moment, *, doubted: bool) -> Sending:  # noqa: ANN401  (as above)
+        row = _TAKE.first(job_id=event.job_id, sequence=event.sequence, lease_until=now + self.lease_ms)
+        _INSERT_ATTEMPT.execute(job_id=row.job_id, sequence=row.sequence, attempt=row.attempts, at=now)
+        url, *came_with = _GOES_TO.first(job_id=row.job_id)
         return Sending(
             job_id=row.job_id,
             sequence=row.sequence,
@@ -181,19 +168,21 @@ class Events:
         with write():
             # Whoever adds an event holds the job's row, so none can slip in between the look for the next one and the
             # end of this transaction, and be left with nobody to make it due.
-            locked(JobRow.select(JobRow.id).where(JobRow.id == sending.job_id)).first()
-            held = (EventRow.lease_token == sending.token) & EventRow.lease_until.is_null(is_null=False)
+            _LOCK_JOB.first(job_id=sending.job_id)
             if isinstance(decision, RetryIn | Dead) and _redelivered(sending):
                 decision = RetryIn(0.0)
-            changes = {
-                **_outcome(decision, now),
-                "lease_until": None,
-                "last_status": attempt.status,
-                "last_error": attempt.error,
-            }
-            if not EventRow.update(changes).where(_key(sending.job_id, sending.sequence) & held).execute():
+            this = {"job_id": sending.job_id, "sequence": sending.sequence}
+            changes = _outcome(decision, now) | {"last_status": attempt.status, "last_error": attempt.error}
+            if not _record_of(tuple(sorted(changes))).execute(**this, token=sending.token, **changes):
                 raise StaleLease(sending.job_id)
-            _record_attempt(sending, attempt)
+            _RECORD_ATTEMPT.execute(
+                **this,
+                attempt=sending.attempt,
+                duration_ms=attempt.duration_ms,
+                status=attempt.status,
+                error=attempt.error,
+                excerpt=attempt.excerpt,
+            )
             if isinstance(decision, Stopped):
                 _stop(sending.job_id)
             pass_turn(sending.job_id, now)
@@ -210,7 +199,7 @@ class Events:
         """Make a job's events of before ``before`` dead, unless the next one is being sent or is not due since then."""
         with write():
             locked(JobRow.select(JobRow.id).where(JobRow.id == job_id)).first()  # as in ``record``
-            if self._head(job_id, before) is None:
+            if _HEAD.first(job_id=job_id, now=before) is None:
                 return False
             old = (EventRow.job_id == job_id) & _is("pending") & (EventRow.created_at <= before)
             EventRow.update(status="dead", next_attempt_at=None).where(old).execute()
@@ -266,7 +255,7 @@ class Events:
 
 def _redelivered(sending: Sending) -> bool:
     """Whether the event's schedule was begun anew during the try."""
-    tries = EventRow.select(EventRow.tries).where(_key(sending.job_id, sending.sequence)).scalar()
+    tries = _TRIES.scalar(job_id=sending.job_id, sequence=sending.sequence)
     return tries is not None and tries < sending.tries
 
 
@@ -278,7 +267,7 @@ def _origin_behind(origin: str) -> str | None:
 
 
 def _origin_of(job_id: str) -> str | None:
-    origin = EventRow.select(EventRow.origin).where(EventRow.job_id == job_id).limit(1).scalar()
+    origin = _ORIGIN.scalar(job_id=job_id)
     return None if origin is None else str(origin)
 
 
@@ -294,11 +283,7 @@ def _is(status: str) -> SQL:
     return SQL(f"status = '{status}'")
 
 
-def _key(job_id: str, sequence: int) -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
-    return (EventRow.job_id == job_id) & (EventRow.sequence == sequence)
-
-
-def _due(now: Moment) -> Any:  # noqa: ANN401  (as above)
+def _due(now: Any) -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
     return (EventRow.next_attempt_at <= now) & (EventRow.lease_until.is_null() | (EventRow.lease_until < now))
 
 
@@ -313,19 +298,92 @@ def _outcome(decision: Decision, now: Moment) -> dict[str, Any]:
             return {"status": "dead", "next_attempt_at": None}
 
 
-def _record_attempt(sending: Sending, attempt: Attempt) -> None:
-    this = (
-        (AttemptRow.job_id == sending.job_id)
-        & (AttemptRow.sequence == sending.sequence)
-        & (AttemptRow.attempt == sending.attempt)
-    )
-    AttemptRow.update(
-        duration_ms=attempt.duration_ms, status=attempt.status, error=attempt.error, excerpt=attempt.excerpt
-    ).where(this).execute()
-
-
 def _stop(job_id: str) -> None:
     """The receiver wants no more of this job: what waits is skipped, and so is what will come."""
     JobRow.update(webhook_stopped=True).where(JobRow.id == job_id).execute()
     pending = (EventRow.job_id == job_id) & _is("pending")
     EventRow.update(status="skipped", next_attempt_at=None).where(pending).execute()
+
+
+def _this(given: Any) -> Any:  # noqa: ANN401  (as above)
+    return (EventRow.job_id == given.job_id) & (EventRow.sequence == given.sequence)
+
+
+def _head(given: Any) -> Any:  # noqa: ANN401  (as above)
+    return (
+        EventRow.select()
+        .where((EventRow.job_id == given.job_id) & _due(given.now))
+        .order_by(EventRow.sequence)
+        .limit(1)
+    )
+
+
+def _overdue(given: Any) -> Any:  # noqa: ANN401  (as above)
+    due = EventRow.select().where((EventRow.origin == given.origin) & _due(given.now))
+    return due.order_by(EventRow.next_attempt_at).limit(1)
+
+
+_HEAD = Statement(lambda given: locked(_head(given)))
+
+_OVERDUE = Statement(lambda given: locked(_overdue(given), skip=True))
+
+_IS_DUE = Statement(lambda given: _head(given).select(EventRow.sequence))
+
+_IS_OVERDUE = Statement(lambda given: _overdue(given).select(EventRow.job_id))
+
+_ORIGIN = Statement(lambda given: EventRow.select(EventRow.origin).where(EventRow.job_id == given.job_id).limit(1))
+
+_IN_FLIGHT = Statement(
+    lambda given: EventRow.select(fn.COUNT(EventRow.job_id)).where(
+        (EventRow.origin == given.origin) & (EventRow.lease_until >= given.now)
+    )
+)
+
+_TAKE = Statement(
+    lambda given: (
+        EventRow.update(
+            lease_until=given.lease_until,
+            lease_token=EventRow.lease_token + 1,
+            attempts=EventRow.attempts + 1,
+            tries=EventRow.tries + 1,
+        )
+        .where(_this(given))
+        .returning(EventRow)
+    )
+)
+
+_INSERT_ATTEMPT = Statement(
+    lambda given: AttemptRow.insert(job_id=given.job_id, sequence=given.sequence, attempt=given.attempt, at=given.at)
+)
+
+_GOES_TO = Statement(
+    lambda given: JobRow.select(JobRow.webhook_url, JobRow.request_id, JobRow.traceparent).where(
+        JobRow.id == given.job_id
+    )
+)
+
+_LOCK_JOB = Statement(lambda given: locked(JobRow.select(JobRow.id).where(JobRow.id == given.job_id)))
+
+_TRIES = Statement(lambda given: EventRow.select(EventRow.tries).where(_this(given)))
+
+_RECORD_ATTEMPT = Statement(
+    lambda given: AttemptRow.update(
+        duration_ms=given.duration_ms, status=given.status, error=given.error, excerpt=given.excerpt
+    ).where(
+        (AttemptRow.job_id == given.job_id)
+        & (AttemptRow.sequence == given.sequence)
+        & (AttemptRow.attempt == given.attempt)
+    )
+)
+
+
+@cache
+def _record_of(columns: tuple[str, ...]) -> Statement:
+    """The UPDATE that ends a try, under its lease, and writes ``columns``."""
+
+    def build(given: Any) -> Any:  # noqa: ANN401  (as above)
+        held = (EventRow.lease_token == given.token) & EventRow.lease_until.is_null(is_null=False)
+        changes = {each: getattr(given, each) for each in columns} | {"lease_until": None}
+        return EventRow.update(changes).where(_this(given) & held)
+
+    return Statement(build)

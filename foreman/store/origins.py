@@ -14,6 +14,7 @@ from peewee import SQL, fn
 from foreman.domain.origin_health import Circuit, CircuitPolicy, Health, after_failure
 from foreman.store.database import locked, read, write
 from foreman.store.models import EventRow, OriginRow
+from foreman.store.prepared import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,8 +118,11 @@ class Origins:
 
 def health_of(origin: str | None) -> Health | None:
     """What is held against an origin, within the caller's transaction; None if nothing is."""
-    row = OriginRow.get_or_none(OriginRow.origin == origin)
+    row = _HEALTH.first(origin=origin)
     return None if row is None else _health(row)
+
+
+_HEALTH = Statement(lambda given: OriginRow.select().where(OriginRow.origin == given.origin))
 
 
 def _health(row: OriginRow) -> Health:

@@ -6,11 +6,12 @@ take the turn from a later one whose try is under way, so that a receiver never 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import SQL
 
 from foreman.store.models import EventRow
+from foreman.store.prepared import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,18 +21,30 @@ if TYPE_CHECKING:
 
 def pass_turn(job_id: str, now: Moment) -> None:
     """Give the turn to whom it belongs, due ``now`` unless it has it already; within a transaction on the job's row."""
-    waiting = (EventRow.status == SQL("'pending'")) | EventRow.next_attempt_at.is_null(is_null=False)
-    columns = (EventRow.sequence, EventRow.status, EventRow.next_attempt_at, EventRow.lease_until)
-    rows = list(EventRow.select(*columns).where((EventRow.job_id == job_id) & waiting).order_by(EventRow.sequence))
+    rows = _WAITING.rows(job_id=job_id)
     head = _turn([row for row in rows if row.status == "pending"], now)
     for row in rows:
-        this = (EventRow.job_id == job_id) & (EventRow.sequence == row.sequence)
         if row is not head and row.next_attempt_at is not None:
-            EventRow.update(next_attempt_at=None).where(this).execute()
+            _SET_DUE.execute(job_id=job_id, sequence=row.sequence, next_attempt_at=None)
         elif row is head and row.next_attempt_at is None:
-            EventRow.update(next_attempt_at=now).where(this).execute()
+            _SET_DUE.execute(job_id=job_id, sequence=row.sequence, next_attempt_at=now)
 
 
-def _turn(pending: Sequence[EventRow], now: Moment) -> EventRow | None:
+def _turn(pending: Sequence[Any], now: Moment) -> Any:  # noqa: ANN401  (rows of a prepared statement)
     under_way = (row for row in pending if row.next_attempt_at is not None and (row.lease_until or 0) >= now)
     return next(under_way, pending[0] if pending else None)
+
+
+def _waiting(given: Any) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
+    waiting = (EventRow.status == SQL("'pending'")) | EventRow.next_attempt_at.is_null(is_null=False)
+    columns = (EventRow.sequence, EventRow.status, EventRow.next_attempt_at, EventRow.lease_until)
+    return EventRow.select(*columns).where((EventRow.job_id == given.job_id) & waiting).order_by(EventRow.sequence)
+
+
+_WAITING = Statement(_waiting)
+
+_SET_DUE = Statement(
+    lambda given: EventRow.update(next_attempt_at=given.next_attempt_at).where(
+        (EventRow.job_id == given.job_id) & (EventRow.sequence == given.sequence)
+    )
+)

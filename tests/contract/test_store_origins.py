@@ -45,7 +45,7 @@ def test_nothing_is_tried_while_the_circuit_is_open_and_no_attempt_used_up(store
     ids = opened(stores)
     there = stores.submit(request(url=OTHER_URL)).id
     assert [stores.events.claim(job_id, T0 + 9_999) for job_id in ids] == [None] * 5
-    assert stores.events.claim_beside(ids[0], T0 + 9_999) is None
+    assert stores.events.claim(ids[0], T0 + 9_999, beside=True) is None
     assert attempts(stores, *ids) == [1, 1, 1, 0, 0]
     assert stores.events.claim(there, T0) is not None
 
@@ -57,7 +57,7 @@ def test_one_probe_is_made_when_the_time_is_over(stores: Stores) -> None:
     got = together(8, lambda number: stores.events.claim(ids[number], at))
     [probe] = [each for each in got if each is not None]
     assert stores.events.claim(ids[0], at + SENDING_MS) is None
-    assert stores.events.claim_beside(probe.job_id, at + SENDING_MS + 1) is not None
+    assert stores.events.claim(probe.job_id, at + SENDING_MS + 1, beside=True) is not None
 
 
 def test_a_probe_that_is_answered_closes_the_circuit(stores: Stores) -> None:
@@ -110,12 +110,12 @@ def test_a_message_for_an_event_that_is_gone_serves_its_origins_next(stores: Sto
     stores.submit(request(url=OTHER_URL), at=T0 - 9)
     first, second = stores.submit(at=T0 - 2).id, stores.submit(at=T0 - 1).id
     assert stores.events.claim(second, T0) is not None
-    beside = stores.events.claim_beside(second, T0)
+    beside = stores.events.claim(second, T0, beside=True)
     assert beside is not None
     assert beside.job_id == first
     stores.events.record(beside, OK, Delivered(), T0)
-    assert stores.events.claim_beside(second, T0) is None
-    assert stores.events.claim_beside("unknown", T0) is None
+    assert stores.events.claim(second, T0, beside=True) is None
+    assert stores.events.claim("unknown", T0, beside=True) is None
 
 
 def test_senders_that_go_on_beside_never_take_the_same_event(stores: Stores) -> None:
@@ -126,7 +126,7 @@ def test_senders_that_go_on_beside_never_take_the_same_event(stores: Stores) -> 
 
     def drain(_: int) -> None:
         while stores.events.counts()["pending"]:
-            sending = stores.events.claim_beside(ids[0], T0)
+            sending = stores.events.claim(ids[0], T0, beside=True)
             if sending is not None:
                 sent.append(sending.job_id)
                 stores.events.record(sending, OK, Delivered(), T0)

@@ -116,7 +116,7 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
     "event": lambda stores: stores.events.claim(_id(0), T0),
     "due": lambda stores: stores.events.due(T0, 10),
     "next due": lambda stores: stores.events.next_due(ORIGIN, T0),
-    "beside": lambda stores: stores.events.claim_beside(_id(1), T0),
+    "beside": lambda stores: stores.events.claim(_id(1), T0, beside=True),
     "hopeless": lambda stores: stores.events.hopeless(T0, 10),
     "give up": lambda stores: stores.events.give_up(_id(0), T0, T0),
     "origin failed": lambda stores: stores.origins.failed(ORIGIN, LATE, jitter=1.0, now=T0),
