@@ -55,6 +55,11 @@ def _complaints(method: str, path: str, answer: Answer, secrets: Sequence[bytes]
 
 def _form(path: str, answer: Answer, read: bool) -> Iterator[str]:  # noqa: FBT001
     media_type = answer.headers.get("content-type", "")
+    if (path == "/ui" or path.startswith("/ui/")) and media_type.startswith("text/html"):
+        # A person reads it.
+        if not answer.body.startswith(b"<!doctype html>"):
+            yield f"an error that is no page: {answer.body[:100]!r}"
+        return
     try:
         told = json.loads(answer.body)
     except ValueError:

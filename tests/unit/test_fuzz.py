@@ -31,6 +31,7 @@ def answer(status: int, headers: dict[str, str], body: object) -> Answer:
         ("//api/chat", answer(400, JSON_TYPE, {"error": "no"})),
         ("/v1/models", answer(404, JSON_TYPE, {"error": {"message": "no"}})),
         ("/readyz", answer(503, JSON_TYPE, {"status": "no"})),
+        ("/ui/jobs/x", answer(404, {"content-type": "text/html; charset=utf-8"}, b"<!doctype html>\n<html>")),
     ],
 )
 def test_a_good_answer_gives_no_complaint(path: str, given: Answer) -> None:
@@ -48,6 +49,7 @@ def test_a_good_answer_gives_no_complaint(path: str, given: Answer) -> None:
         ("/jobs", answer(400, PROBLEM_TYPE, PROBLEM)),
         ("/jobs", answer(404, PROBLEM_TYPE, {"error": "no"})),
         ("/jobs", answer(404, {"content-type": "text/html"}, b"<html>")),
+        ("/ui/jobs/x", answer(404, {"content-type": "text/html"}, b"no")),
         ("/jobs", answer(404, PROBLEM_TYPE, PROBLEM | {"errors": [{"detail": "b"}]})),
         ("/api/chat", answer(404, PROBLEM_TYPE, PROBLEM)),
         ("/v1/models", answer(404, JSON_TYPE, {"error": "no"})),
