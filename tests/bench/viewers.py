@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Event, Semaphore
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ TURNS = 8
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def look(port: int, until: Event, looks: Any, number: int) -> None:
+def look(port: int, here: Semaphore, until: Event, looks: Any, number: int) -> None:
     """One browser: the page once, and its piece every two seconds, with what it has of it."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     until.wait(POLL_S * number / 50)  # not all at one moment
     path, took_s = _piece(_get(connection, "/ui")), []
+    here.release()
     while not until.wait(POLL_S):
         begun = time.monotonic()
         body = _get(connection, path)
@@ -60,10 +61,10 @@ def _piece(html: str) -> str:
     return "" if found is None else found[1].replace("&amp;", "&")
 
 
-def look_all(port: int, viewers: int, until: Event, looks: Any) -> None:
+def look_all(port: int, viewers: int, here: Semaphore, until: Event, looks: Any) -> None:
     """All browsers, in a process of their own, which is to take nothing from foreman: theirs are other machines."""
     os.nice(10)
-    threads = [threading.Thread(target=look, args=(port, until, looks, number)) for number in range(viewers)]
+    threads = [threading.Thread(target=look, args=(port, here, until, looks, number)) for number in range(viewers)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -74,10 +75,11 @@ def look_all(port: int, viewers: int, until: Event, looks: Any) -> None:
 def viewers_of(stack: Stack, viewers: int, looks: Any) -> Iterator[None]:
     """So many browsers on the page until the end of the block."""
     context = multiprocessing.get_context("spawn")
-    until = context.Event()
-    process = context.Process(target=look_all, args=(stack.port, viewers, until, looks))
+    here, until = context.Semaphore(0), context.Event()
+    process = context.Process(target=look_all, args=(stack.port, viewers, here, until, looks))
     process.start()
-    time.sleep(2 * POLL_S)  # all have come
+    for _ in range(viewers):
+        assert here.acquire(timeout=60), "a browser does not come"
     try:
         yield
     finally:

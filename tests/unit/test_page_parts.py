@@ -131,6 +131,23 @@ def test_within_its_life_a_snapshot_is_looked_up_once() -> None:
     assert [snapshots.get("a", look), snapshots.anew("a", look), snapshots.get("a", look)] == [3, 4, 4]
 
 
+def test_what_takes_long_to_look_up_is_looked_up_seldom() -> None:
+    """Fifty times as long as it took: a slow machine looks less often, instead of doing nothing else."""
+    now, looks = [0.0], []
+    snapshots: Snapshots[int] = Snapshots(1.0, now_s=lambda: now[0])
+
+    def look() -> int:
+        now[0] += 0.5
+        looks.append(now[0])
+        return len(looks)
+
+    assert snapshots.get("a", look) == 1
+    now[0] = 25.0
+    assert snapshots.get("a", look) == 1
+    now[0] = 25.5
+    assert snapshots.get("a", look) == 2
+
+
 def test_nobody_waits_for_anothers_look() -> None:
     """Who comes meanwhile is shown what was there before: a slow database holds one thread, not all."""
     now = [0.0]
