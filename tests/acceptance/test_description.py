@@ -8,13 +8,11 @@ import pytest
 
 from tests.acceptance.stack import Stack
 from tests.browser.chromium import MISSING, chromium, complaints_of, executable, page_of
-from tests.fuzz.description import ENV, admin_key, examine
+from tests.fuzz.description import ENV, MADE_UP, admin_key, examine
 
 #: Every edge of every parameter and body; but those of a job and of chats have a thousand each, which are for
 #: `make fuzz`, as is the head of what is asked for in whole here.
 EDGES = ("--phases", "coverage", "--exclude-method", "HEAD", "--exclude-path-regex", "chat|^/jobs$")
-#: What is made up goes to all of them.
-ANY = ("--phases", "examples,fuzzing,stateful")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("options", "operations", "requests"), [(EDGES, 25, 450), (ANY, 40, 250)])
+@pytest.mark.parametrize(("options", "operations", "requests"), [(EDGES, 25, 450), (MADE_UP, 40, 250)])
 def test_foreman_answers_as_it_is_described(
     stack: Stack, options: tuple[str, ...], operations: int, requests: int
 ) -> None:

@@ -1,13 +1,14 @@
 """``make fuzz``: the whole of foreman, and wrong requests by the million; ends with 1 if one was answered badly.
 
 Most go straight into the application, in processes that share the database, Redis and workers of the real one; some go
-to gunicorn as bytes.
+to gunicorn as bytes; and some are schemathesis's, made from what foreman says of itself, to another foreman with keys.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import random
 import re
@@ -16,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from tests.acceptance.stack import ROOT, Stack
+from tests.fuzz import description
 from tests.fuzz.driver import ENOUGH
 from tests.fuzz.grammar import Route, World, any_request
 from tests.fuzz.oracle import complaints
@@ -109,9 +111,33 @@ def _summary(stack: Stack, driver: subprocess.Popen[str]) -> dict[str, Any]:
             return dict(json.loads(output)) if output else {"findings": ["a driver ended before its time"]}
 
 
-def _faults(stack: Stack) -> Iterator[str]:
+def _described(directory: Path, seed: int, count: int) -> dict[str, Any]:
+    """Like a driver's summary, for ``count`` requests or some more that schemathesis makes.
+
+    The edges of everything are the same for every seed, so they are asked for once, and where there is room for them.
+    """
+    sent = 0
+    findings: list[str] = []
+    with Stack(directory, ENV | description.ENV) as stack:
+        key = description.admin_key(stack)
+        options: tuple[str, ...] = () if count >= description.EDGES else description.MADE_UP
+        for number in itertools.count(seed):
+            if sent >= count or findings:
+                break
+            examples = min(100, 1 + (count - sent) // description.PER_EXAMPLE)
+            examined = description.examine(stack, key, seed=number, examples=examples, options=options)
+            sent += examined.sent
+            findings += [f"schemathesis, seed {number}: {each}" for each in examined.findings]
+            options = description.MADE_UP
+            stack.upstream.calls.clear()
+            stack.receiver.forget()
+        findings += _faults(stack, stack.commands)
+    return {"sent": sent, "reached": [], "findings": findings}
+
+
+def _faults(stack: Stack, names: Iterable[str]) -> Iterator[str]:
     """What the processes logged of faults, and which of them did not live to see the end."""
-    for name in (*stack.commands, "driver"):
+    for name in names:
         log = stack.log(name)
         if found := _FAULT.search(log):
             yield f"{name} logged: {log[max(0, found.start() - 1500) : found.end() + 1500]}"
@@ -122,11 +148,11 @@ def _faults(stack: Stack) -> Iterator[str]:
         yield "the API no longer answers"
 
 
-def run(requests: int, processes: int, seed: int) -> int:
-    """Send them all, print what came of it, and return the exit status."""
+def run(requests: int, processes: int, seed: int, share: float) -> int:
+    """Send them all, a ``share`` of them schemathesis's, print what came of it, and return the exit status."""
     began = time.monotonic()
-    wired = requests // WIRE_SHARE
-    each, rest = divmod(requests - wired, processes)
+    wired, described = requests // WIRE_SHARE, round(requests * share)
+    each, rest = divmod(requests - wired - described, processes)
     with tempfile.TemporaryDirectory(prefix="foreman-fuzz-") as directory, Stack(Path(directory), ENV) as stack:
         counts = [each + (rest if index == 0 else 0) for index in range(processes)]
         drivers = [_start(stack, seed, index * (each + rest), count) for index, count in enumerate(counts)]
@@ -136,12 +162,19 @@ def run(requests: int, processes: int, seed: int) -> int:
         finally:
             for driver in drivers:
                 driver.kill()
-        findings = [finding for one in told for finding in one["findings"]] + list(_faults(stack))
+        findings = [finding for one in told for finding in one["findings"]] + list(
+            _faults(stack, [*stack.commands, "driver"])
+        )
+    if described:
+        with tempfile.TemporaryDirectory(prefix="foreman-described-") as directory:
+            told.append(_described(Path(directory), seed, described))
+        findings += told[-1]["findings"]
     statuses: collections.Counter[str] = collections.Counter()
     for one in told:
         statuses.update(one.get("statuses", {}))
     sent = sum(one.get("sent", 0) for one in told)
-    print(f"{sent} requests in {time.monotonic() - began:.0f} s, seed {seed}, {told[0]['sent']} of them over sockets")
+    made = f"{told[0]['sent']} of them bytes over sockets, {told[-1]['sent'] if described else 0} schemathesis's"
+    print(f"{sent} requests in {time.monotonic() - began:.0f} s, seed {seed}: {made}")
     print("answers:", ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items())))
     print("reached:", ", ".join(sorted({path or "/" for one in told for path in one.get("reached", [])})))
     for finding in findings[:ENOUGH]:
@@ -156,6 +189,7 @@ if __name__ == "__main__":
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--described", type=float, default=0.01, help="the share that schemathesis makes, from 0 to 1")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so stop what was started
-    sys.exit(run(given.requests, given.processes, given.seed))
+    sys.exit(run(given.requests, given.processes, given.seed, given.described))
