@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.stack import Stack
+from foreman.domain.lifecycle import State
+from tests.acceptance.stack import Stack, eventually
 from tests.browser.chromium import MISSING, chromium, complaints_of, executable, page_of
+from tests.described import Described
 from tests.fuzz.description import ENV, MADE_UP, admin_key, examine
+from tests.upstream_faults import status
 
 #: Every edge of every parameter and body; but those of a job and of chats have a thousand each, which are for
 #: `make fuzz`, as is the head of what is asked for in whole here.
@@ -20,6 +23,25 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The Procfile's processes, with API keys asked for."""
     with Stack(tmp_path_factory.mktemp("described"), ENV) as running:
         yield running
+
+
+def test_what_receivers_get_is_as_described(stack: Stack) -> None:
+    """The events of a job that is done and of one that fails, and a ping: their bodies and their headers."""
+    bearer = {"Authorization": f"Bearer {admin_key(stack)}"}
+    described = Described(stack.ask("GET", "/openapi.json").json)
+    stack.receiver.forget()
+    stack.upstream.next(status(400))
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "state_webhook_url": stack.receiver.url}
+    for _ in range(2):
+        assert stack.ask("POST", "/jobs", body, bearer).status == 202
+    assert stack.ask("POST", "/webhooks/ping", {"url": stack.receiver.url}, bearer).json["outcome"] == "delivered"
+    wanted = {*(f"job.{state}" for state in State), "ping"}
+    eventually(lambda: wanted <= {each["type"] for each in stack.receiver.events}, "one event of each type")
+    for sent in stack.receiver.requests:
+        webhook = described.document["webhooks"][sent.json["type"]]["post"]
+        assert described.problems(webhook["requestBody"]["content"]["application/json"]["schema"], sent.json) == []
+        given = {name.lower() for name in sent.headers}
+        assert {each["name"].lower() for each in webhook["parameters"]} <= given
 
 
 @pytest.mark.timeout(240)
