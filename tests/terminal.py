@@ -26,6 +26,9 @@ _ID = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{24}\b")
 _UP = "foreman up"
 _LASTS = re.compile(r"(?:^|\s)foreman up(?:\s|$)")
 
+#: A command at which a reader looks for a while.
+_LOOKS = re.compile(r"--watch\b")
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -95,6 +98,8 @@ class Terminal:
             return ""
         if _LASTS.search(command):
             return self._last(command)
+        if _LOOKS.search(command):
+            return self._look(command)
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=ROOT,
@@ -112,7 +117,7 @@ class Terminal:
 
     def open(self, name: str, *argv: str) -> Path:
         """Run a program in another window; the file with what it prints."""
-        out = self.directory / f"{name}.out"
+        out = self.directory / f"{len(self._windows)} {name.partition(' ')[0]}.out"
         heard = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with out.open("wb") as printed:
@@ -131,7 +136,7 @@ class Terminal:
         """Ctrl-C in a window; what runs there must end well."""
         window = self._windows.pop(name)
         window.send_signal(signal.SIGINT)
-        assert window.wait(DEADLINE_S) == 0
+        assert window.wait(DEADLINE_S) == 0, name
 
     def like_the_document(self, printed: str) -> str:
         """What was printed, with the document's ports."""
@@ -152,6 +157,12 @@ class Terminal:
         window = self._windows[_UP]
         until(lambda: "Ctrl-C stops it" in out.read_text() or window.poll() is not None)
         assert window.poll() is None, out.read_text()
+        return out.read_text()
+
+    def _look(self, command: str) -> str:
+        out = self.open(command, "/bin/sh", "-c", f"exec {command}")
+        until(out.read_text)
+        self.interrupt(command)
         return out.read_text()
 
     def _env(self) -> dict[str, str]:
