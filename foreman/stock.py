@@ -27,6 +27,7 @@ from foreman.store.objects import Objects
 from foreman.store.origins import Origins
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
+from foreman.store.room import Room
 from foreman.store.upstreams import Upstreams
 
 #: How long a sender's lease outlives the deadline of its try, milliseconds: time to record what came of it.
@@ -106,7 +107,7 @@ def stores() -> Stores:
     outbox = Outbox(conf.public_url, conf.artifacts.inline_limit_b)
     slots, schedule = _slots(), _schedule()
     return Stores(
-        jobs=Jobs(outbox, conf.jobs.max_queue),
+        jobs=Jobs(outbox, Room(conf.jobs.max_queue)),
         line=Line(slots, schedule),
         claims=Claims(outbox, slots, schedule, round(conf.jobs.lease_s * 1000)),
         events=Events(round(conf.webhook.timeout_s * 1000) + SENDING_MARGIN_MS, conf.webhook.origin_concurrency),

@@ -36,6 +36,7 @@ from foreman.store.origins import Origins
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
+from foreman.store.room import Room
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -154,7 +155,7 @@ class Stores:
         outbox = Outbox("http://foreman.example", self.inline_limit_b)
         parts = {
             "outbox": outbox,
-            "jobs": Jobs(outbox, self.max_queue),
+            "jobs": Jobs(outbox, Room(self.max_queue)),
             "line": Line((Slots(UPSTREAM, self.slots),), POLICY),
             "claims": Claims(outbox, (Slots(UPSTREAM, self.slots),), POLICY, LEASE_MS),
             "artifacts": Artifacts(outbox),

@@ -25,6 +25,7 @@ from foreman.api.jobs import JobResource, JobsResource
 from foreman.api.lists import LOADED, TAGS, ListResource
 from foreman.api.metrics import MetricsResource
 from foreman.api.metrics import Sources as MetricSources
+from foreman.api.newcomers import Newcomers
 from foreman.api.openai import ChatCompletionsResource, ModelsResource
 from foreman.api.origins import OriginsResource
 from foreman.api.passthrough import PATHS, Counter, Order, Question
@@ -121,7 +122,15 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     waiting = WaitingRoom(parts.jobs, parts.max_waits, parts.stopping)
     readiness = Readiness(parts.checks)
     jobs = JobsResource(
-        parts.submitter, parts.jobs, parts.line, view, waiting, parts.defaults, parts.policy, parts.max_body_b
+        parts.submitter,
+        parts.jobs,
+        parts.line,
+        Newcomers(parts.line),
+        view,
+        waiting,
+        parts.defaults,
+        parts.policy,
+        parts.max_body_b,
     )
     app.add_route("/jobs", jobs)
     app.add_route("/jobs/{job_id}", JobResource(view, waiting, parts.pruner))

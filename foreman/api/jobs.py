@@ -13,18 +13,19 @@ from foreman.api.body import read_json
 from foreman.api.gate import admitted, caller_of
 from foreman.api.headers import etag_matches, idempotency_key, preferred_wait_s
 from foreman.api.momentary import answer
+from foreman.api.newcomers import Newcomers
 from foreman.api.query import cursor_of, filter_of, job_id_of, wait_s_of
 from foreman.api.representation import accepted, location, summary
 from foreman.api.view import JobView
 from foreman.api.waiting import WaitingRoom
 from foreman.domain import submission
 from foreman.domain.address import Policy
-from foreman.domain.job import Job, Limits
+from foreman.domain.job import Limits
 from foreman.domain.lifecycle import TERMINAL
 from foreman.errors import JobError, StoreUnavailable
 from foreman.services.prune import Pruner
 from foreman.services.submit import Submitter
-from foreman.store.jobs import Jobs
+from foreman.store.jobs import Jobs, Submitted
 from foreman.store.line import Line
 
 #: A job changes by itself, so no cache may answer for it unasked; its ETag makes the question cheap.
@@ -38,6 +39,7 @@ class JobsResource:
     submitter: Submitter
     jobs: Jobs
     line: Line
+    newcomers: Newcomers
     view: JobView
     waiting: WaitingRoom
     defaults: Limits
@@ -60,7 +62,7 @@ class JobsResource:
             resp.set_header("Preference-Applied", f"wait={wait_s}")
         shown = None if wait_s is None else self._ended(job.id)
         resp.status = HTTPStatus.ACCEPTED if shown is None else HTTPStatus.OK
-        resp.data = accepted(job, self._position(job)) if shown is None else shown
+        resp.data = accepted(job, self._position(submitted)) if shown is None else shown
         resp.content_type = falcon.MEDIA_JSON
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -82,9 +84,10 @@ class JobsResource:
         except (JobError, StoreUnavailable):
             return None
 
-    def _position(self, job: Job) -> int | None:
+    def _position(self, submitted: Submitted) -> int | None:
+        line = self.line if submitted.replayed else self.newcomers
         try:
-            return self.line.position(job, clock.now())
+            return line.position(submitted.job, clock.now())
         except StoreUnavailable:
             return None
 

@@ -16,6 +16,7 @@ from foreman.store import quota
 from foreman.store.database import read, write
 from foreman.store.models import JobRow, LabelRow, PayloadRow, TombstoneRow
 from foreman.store.prepared import Statement
+from foreman.store.room import Room
 from foreman.store.rows import job_columns, job_from_row, label, labels
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Jobs:
     """The jobs table, for whoever does not run them."""
 
     outbox: Outbox
-    max_queue: int
+    #: In the queue; every other copy of this store for the same queue has the same.
+    room: Room
     #: Whether a submission is on the disk when it returns, as for ``write``: no reply may tell of it before.
     durable: bool = True
 
@@ -73,7 +75,7 @@ class Jobs:
 
         Raises:
             IdempotencyConflict: ``key`` belongs to a job with another body.
-            QueueFull: ``max_queue`` jobs are queued; an earlier job's key is still answered.
+            QueueFull: as many jobs are queued as may be; an earlier job's key is still answered.
             TooManyQueued, TooManySubmissions: the caller may not have another; an earlier job's key is still answered.
             StoreUnavailable: nothing was written.
         """
@@ -103,8 +105,8 @@ class Jobs:
 
     def _insert(self, request: JobRequest, job_id: str, key: str | None, now: Moment, caller: Caller) -> Submitted:
         quota.check(caller, now, self._retry_after_s)
-        if self._queued() >= self.max_queue:
-            raise QueueFull(self.max_queue, self._retry_after_s(now))
+        if not self.room.take(self._queued, now):
+            raise QueueFull(self.room.limit, self._retry_after_s(now))
         columns = job_columns(job_id, request, key, now) | {"owner": caller.owner}
         row = _insert(tuple(columns)).first(**columns)
         _INSERT_PAYLOAD.execute(job_id=job_id, body=request.payload)
@@ -117,7 +119,7 @@ class Jobs:
 
     def _queued(self) -> int:
         """How many jobs are queued, counted no further than the bound."""
-        return int(_queued_up_to(self.max_queue).scalar())
+        return int(_queued_up_to(self.room.limit).scalar())
 
     def _retry_after_s(self, now: Moment) -> int:
         """Seconds until one place should be free, from how fast jobs ended lately."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from peewee import fn
+from peewee import SQL, fn
 
 from foreman.domain import estimate
 from foreman.domain.estimate import Run, Times
@@ -18,6 +18,7 @@ from foreman.domain.upstream import Slots, Standing, servers
 from foreman.store import timings
 from foreman.store.database import read
 from foreman.store.models import JobRow
+from foreman.store.prepared import Statement
 from foreman.store.upstreams import Upstreams
 
 #: Jobs that are counted at most; in a longer line a place is null. Counting so many takes 3 ms.
@@ -49,7 +50,7 @@ class Line:
         if job.state is not State.QUEUED:
             return None
         with read():
-            row = _row(job.id)
+            row = _ROW.first(job_id=job.id)
             # Whoever claimed it meanwhile connects for it: nobody is ahead.
             if row is None or row.ready_at is None:
                 return 1
@@ -61,7 +62,7 @@ class Line:
             return Outlook(None, None)
         queued = job.state is State.QUEUED
         with read():
-            row = _row(job.id)
+            row = _ROW.first(job_id=job.id)
             if row is None or row.state in TERMINAL:
                 return Outlook(None, None)
             if row.ready_at is None:
@@ -75,9 +76,15 @@ class Line:
     def _standings(self) -> list[Standing]:
         return Upstreams(self.upstreams).standings()
 
-    def _prospect(self, row: JobRow, ready_at: Moment, standings: Sequence[Standing], now: Moment) -> Prospect | None:
+    def _prospect(
+        self,
+        row: Any,  # noqa: ANN401  (a row of a prepared statement, as below)
+        ready_at: Moment,
+        standings: Sequence[Standing],
+        now: Moment,
+    ) -> Prospect | None:
         """What a job waits for."""
-        if JobRow.select(JobRow.id).where(_ahead(row)).limit(self.counted + 1).count() > self.counted:
+        if _COUNT.scalar(priority=row.priority, limit=self.counted + 1) > self.counted:
             return None
         own = Waiting(Priority(row.priority), row.model, ready_at)
         return prospect(own, list(_groups(row)), servers(standings, now), self.policy, now)
@@ -100,47 +107,26 @@ def _waiting_ms(
     return estimate.until_done_ms(found, free, usual, ready_in_ms=ready_in_ms)
 
 
-def _row(job_id: str) -> JobRow | None:
-    shown = (JobRow.id, JobRow.state, JobRow.priority, JobRow.model, JobRow.upstream)
-    moments = (JobRow.ready_at, JobRow.lease_until, JobRow.claimed_at, JobRow.working_at)
-    row: JobRow | None = JobRow.select(*shown, *moments).where(JobRow.id == job_id).first()
-    return row
-
-
-def _ahead(row: JobRow) -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
-    return JobRow.ready_at.is_null(is_null=False) & (JobRow.priority <= row.priority)
-
-
-def _groups(row: JobRow) -> Iterator[Group]:
+def _groups(row: Any) -> Iterator[Group]:  # noqa: ANN401  (as above)
     """What waits at the job's priority and above it, less the job itself; all of it is read from one index."""
-    older = (JobRow.ready_at < row.ready_at) | ((JobRow.ready_at == row.ready_at) & (JobRow.id < row.id))
-    counted = JobRow.select(
-        JobRow.priority,
-        JobRow.model,
-        fn.COUNT(JobRow.id),
-        fn.COUNT(fn.NULLIF(older, False)),  # noqa: FBT003  (SQL's)
-        fn.MIN(JobRow.ready_at),
-    )
-    groups: Any = counted.where(_ahead(row)).group_by(JobRow.priority, JobRow.model).tuples()
-    for priority, model, count, before, oldest in groups:
-        own = (priority, model) == (row.priority, row.model)
-        if count - own:
-            yield Group(Priority(priority), model, count - own, before, oldest)
+    for each in _GROUPS.rows(priority=row.priority, ready_at=row.ready_at, job_id=row.id):
+        own = (each.priority, each.model) == (row.priority, row.model)
+        if each.jobs - own:
+            yield Group(Priority(each.priority), each.model, each.jobs - own, each.older, each.oldest)
 
 
-def _running() -> Sequence[JobRow]:
-    shown = (JobRow.state, JobRow.model, JobRow.upstream, JobRow.claimed_at, JobRow.working_at)
-    return list(JobRow.select(*shown).where(JobRow.lease_until.is_null(is_null=False)))
+def _running() -> Sequence[Any]:
+    return _RUNNING.rows()
 
 
-def _running_ms(row: JobRow, now: Moment) -> float | None:
+def _running_ms(row: Any, now: Moment) -> float | None:  # noqa: ANN401  (as above)
     """How long a job still takes that does not wait; 0 when only its storing is left."""
     if row.lease_until is None:
         return 0.0
     return _left_ms(row, timings.known([row.upstream or ""], [row.model]), now)
 
 
-def _left_ms(row: JobRow, times: Mapping[tuple[str, str], Times], now: Moment) -> float | None:
+def _left_ms(row: Any, times: Mapping[tuple[str, str], Times], now: Moment) -> float | None:  # noqa: ANN401  (as above)
     """How much longer the run of a job takes. A later run shows no ``working`` of its own: it may be loading still."""
     began = row.claimed_at
     known = times.get((row.upstream or "", row.model))
@@ -153,3 +139,52 @@ def _left_ms(row: JobRow, times: Mapping[tuple[str, str], Times], now: Moment) -
 
 def _position(found: Prospect | None) -> int | None:
     return None if found is None else found.order.position
+
+
+def _ahead(given: Any) -> Any:  # noqa: ANN401  (peewee's expressions are untyped)
+    return JobRow.ready_at.is_null(is_null=False) & (JobRow.priority <= given.priority)
+
+
+_ROW = Statement(
+    lambda given: JobRow.select(
+        JobRow.id,
+        JobRow.state,
+        JobRow.priority,
+        JobRow.model,
+        JobRow.upstream,
+        JobRow.ready_at,
+        JobRow.lease_until,
+        JobRow.claimed_at,
+        JobRow.working_at,
+    ).where(JobRow.id == given.job_id)
+)
+
+_COUNT = Statement(
+    lambda given: JobRow.select(fn.COUNT(SQL("1"))).from_(
+        JobRow.select(JobRow.id).where(_ahead(given)).limit(given.limit).alias("_wrapped")
+    )
+)
+
+
+def _by_group(given: Any) -> Any:  # noqa: ANN401  (as above)
+    older = (JobRow.ready_at < given.ready_at) | ((JobRow.ready_at == given.ready_at) & (JobRow.id < given.job_id))
+    return (
+        JobRow.select(
+            JobRow.priority,
+            JobRow.model,
+            fn.COUNT(JobRow.id).alias("jobs"),
+            fn.COUNT(fn.NULLIF(older, False)).alias("older"),  # noqa: FBT003  (SQL's)
+            fn.MIN(JobRow.ready_at).alias("oldest"),
+        )
+        .where(_ahead(given))
+        .group_by(JobRow.priority, JobRow.model)
+    )
+
+
+_GROUPS = Statement(_by_group)
+
+_RUNNING = Statement(
+    lambda _: JobRow.select(JobRow.state, JobRow.model, JobRow.upstream, JobRow.claimed_at, JobRow.working_at).where(
+        JobRow.lease_until.is_null(is_null=False)
+    )
+)

@@ -35,8 +35,7 @@ class Upstreams:
             StoreUnavailable: it cannot be told.
         """
         with read():
-            rows = {row.name: row for row in UpstreamRow.select().where(UpstreamRow.name.in_(_names(self.slots)))}
-            return _standings(self.slots, rows)
+            return _standings(self.slots, {row.name: row for row in _named(tuple(_names(self.slots))).rows()})
 
     def record(self, found: Mapping[str, Survey | JobFailure], at: Moment) -> list[Standing]:
         """Keep what probes found; returns how those upstreams stood before.
@@ -93,6 +92,11 @@ def _lock(names: Sequence[str]) -> dict[str, UpstreamRow]:
 
 
 @cache
+def _named(names: tuple[str, ...]) -> Statement:
+    return Statement(lambda _: UpstreamRow.select().where(UpstreamRow.name.in_(names)))
+
+
+@cache
 def _locked(names: tuple[str, ...]) -> Statement:
     rows = UpstreamRow.select().where(UpstreamRow.name.in_(names)).order_by(UpstreamRow.name)
     return Statement(lambda _: locked(rows))
@@ -107,7 +111,7 @@ _USED = Statement(
 )
 
 
-def _standings(slots: Sequence[Slots], rows: Mapping[str, UpstreamRow]) -> list[Standing]:
+def _standings(slots: Sequence[Slots], rows: Mapping[str, Any]) -> list[Standing]:
     in_use = {str(row.upstream): int(row.used) for row in _USED.rows()}
     return [
         _standing(each, rows[each.upstream], in_use.get(each.upstream, 0)) if each.upstream in rows else Standing(each)
@@ -115,7 +119,7 @@ def _standings(slots: Sequence[Slots], rows: Mapping[str, UpstreamRow]) -> list[
     ]
 
 
-def _standing(slots: Slots, row: UpstreamRow, in_use: int) -> Standing:
+def _standing(slots: Slots, row: Any, in_use: int) -> Standing:  # noqa: ANN401  (a prepared statement's row)
     return Standing(
         slots=slots,
         used=in_use,

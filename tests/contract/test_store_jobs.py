@@ -105,7 +105,7 @@ def test_a_key_is_free_again_once_its_job_is_gone(stores: Stores) -> None:
 
 
 def test_a_full_queue_refuses_and_writes_nothing(engine: Engine) -> None:
-    """``max_queue`` bounds the jobs in ``queued``; those that run or have ended do not count."""
+    """The queue's room bounds the jobs in ``queued``; those that run or have ended do not count."""
     stores = Stores(max_queue=2)
     running = stores.working(quiet())
     stores.submit(quiet(), key="k")

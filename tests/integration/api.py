@@ -52,6 +52,7 @@ from foreman.store.origins import Origins
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
 from foreman.store.redelivery import Redelivery
+from foreman.store.room import Room
 from foreman.store.upstreams import Upstreams
 from foreman.tally import Tally
 from foreman.traces import Tracer
@@ -208,7 +209,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
     engine = database.connect(SESSION.new(directory / "foreman.db"))
     schema.migrate()
     outbox = Outbox(PUBLIC_URL, INLINE_LIMIT_B)
-    jobs = Jobs(outbox, MAX_QUEUE)
+    jobs = Jobs(outbox, Room(MAX_QUEUE))
     objects = Objects(f"file://{directory}/artifacts")
     messenger = Recorder()
     wrong: dict[str, Callable[[], str | None]] = {name: lambda: None for name in ("database", "redis")}

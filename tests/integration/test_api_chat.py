@@ -17,6 +17,7 @@ from foreman.domain.job import Claim
 from foreman.domain.lifecycle import Cause, State
 from foreman.queue.broker import make_broker
 from foreman.queue.live import MAX_DATA_B, Publisher
+from foreman.store.room import Room
 from tests.followers import say, tell
 from tests.integration.api import BODY, MAX_BODY_B, Api, in_threads, running_api
 from tests.queues import eventually
@@ -300,7 +301,7 @@ def test_a_bad_chat_is_refused_as_ollama_refuses(deaf: Api, body: bytes, status:
 
 def test_a_full_queue_says_when_to_come_back(deaf: Api) -> None:
     """503, ``Retry-After``, and Ollama's form."""
-    jobs = replace(deaf.parts.jobs, max_queue=0)
+    jobs = replace(deaf.parts.jobs, room=Room(0))
     deaf.rebuild(submitter=replace(deaf.parts.submitter, jobs=jobs))
     answer = chat(deaf)
     assert (answer.status_code, list(answer.json)) == (503, ["error"])

@@ -17,6 +17,7 @@ from foreman.clock import monotonic
 from foreman.errors import StoreUnavailable
 from foreman.store.gauges import Amounts, Gauges
 from foreman.store.jobs import Filter, Jobs
+from foreman.store.room import Room
 from tests.integration.api import Api, running_api
 
 
@@ -170,7 +171,7 @@ def test_a_fault_of_foremans_is_logged_and_not_shown(api: Api, caplog: pytest.Lo
         def page(self, wanted: Filter) -> list[Any]:
             raise ZeroDivisionError("secret")
 
-    api.rebuild(jobs=Faulty(api.parts.jobs.outbox, 10))
+    api.rebuild(jobs=Faulty(api.parts.jobs.outbox, Room(10)))
     answer = api.get("/jobs")
     assert (answer.status_code, answer.json["type"]) == (500, "urn:foreman:problem:internal")
     assert "secret" not in answer.text

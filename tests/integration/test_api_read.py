@@ -16,6 +16,7 @@ from foreman.domain.lifecycle import State
 from foreman.errors import StoreUnavailable
 from foreman.store.jobs import Jobs
 from foreman.store.objects import Objects
+from foreman.store.room import Room
 from tests.integration.api import BODY, INLINE_LIMIT_B, PUBLIC_URL, Api, in_threads, running_api
 
 HOOK = "https://example.com/hook?token=t"
@@ -227,7 +228,7 @@ def test_a_wait_outlives_a_blip_of_the_database(api: Api) -> None:
     looks: list[str] = []
     job_id = api.submit()
     api.finish()
-    api.rebuild(jobs=Blinking(api.parts.jobs.outbox, 10))
+    api.rebuild(jobs=Blinking(api.parts.jobs.outbox, Room(10)))
     assert api.get(f"/jobs/{job_id}?wait=10").json["state"] == "done"
     assert len(looks) == 4
 
@@ -246,7 +247,7 @@ def test_no_more_than_the_allowed_requests_wait_at_once(api: Api) -> None:
                 waiting.wait(timeout=20)
             return super().state(job_id)
 
-    api.rebuild(jobs=Watched(api.parts.jobs.outbox, 10))
+    api.rebuild(jobs=Watched(api.parts.jobs.outbox, Room(10)))
 
     def third() -> tuple[Any, Any]:
         Watched.seen.once = True

@@ -17,6 +17,7 @@ from foreman.errors import StoreUnavailable
 from foreman.queue import messages
 from foreman.store.jobs import Jobs
 from foreman.store.line import Line
+from foreman.store.room import Room
 from tests.integration.api import BODY, Api, in_threads, running_api
 
 HOOK = "https://example.com/hook"
@@ -131,7 +132,7 @@ def test_racing_requests_with_one_key_make_one_job(api: Api) -> None:
 
 def test_a_full_queue_says_when_to_come_back(api: Api) -> None:
     """503 with Retry-After, nothing accepted; a key whose job is in the queue is answered all the same."""
-    api.rebuild(submitter=replace(api.parts.submitter, jobs=replace(api.parts.jobs, max_queue=2)))
+    api.rebuild(submitter=replace(api.parts.submitter, jobs=replace(api.parts.jobs, room=Room(2))))
     first = api.submit(headers={"Idempotency-Key": "k"})
     api.submit()
     answer = api.post(BODY)
@@ -148,7 +149,7 @@ def test_a_database_that_is_away_is_a_503(api: Api) -> None:
         def submit(self, *_: Any, **__: Any) -> Any:
             raise StoreUnavailable("unable to open /secret/path/foreman.db")
 
-    api.rebuild(submitter=replace(api.parts.submitter, jobs=Away(api.parts.jobs.outbox, 10)))
+    api.rebuild(submitter=replace(api.parts.submitter, jobs=Away(api.parts.jobs.outbox, Room(10))))
     answer = api.post(BODY)
     assert (answer.status_code, answer.json["type"]) == (503, "urn:foreman:problem:database-unavailable")
     assert answer.headers["Retry-After"] == "1"
@@ -167,7 +168,7 @@ def test_nothing_after_the_commit_takes_the_202_back(api: Api) -> None:
             raise StoreUnavailable
 
     line = api.parts.line
-    api.rebuild(jobs=Blind(api.parts.jobs.outbox, 10), line=Lost(line.upstreams, line.policy))
+    api.rebuild(jobs=Blind(api.parts.jobs.outbox, Room(10)), line=Lost(line.upstreams, line.policy))
     answer = api.post(BODY, {"Prefer": "wait=0"})
     assert (answer.status_code, answer.json["queue_position"]) == (202, None)
 
