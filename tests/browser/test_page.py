@@ -166,6 +166,19 @@ def test_a_form_that_is_wrong_says_where(page: Page, stack: KeyedStack) -> None:
     expect(page.get_by_label("Message", exact=True)).to_have_value("Hello")
 
 
+def test_text_that_cannot_be_followed_says_so(stack: KeyedStack, browser: Browser, signed_in: object) -> None:
+    """As many follow as there are places for: the page goes on without the text, and tells what became of the job."""
+    go_on = threading.Event()
+    stack.upstream.next(said("Some of it", go_on))
+    job_id = stack.submit()
+    with page_of(browser, stack.url, state=signed_in) as page:
+        page.route("**/events", lambda route: route.fulfill(status=503))
+        page.goto(f"/ui/jobs/{job_id}")
+        expect(page.locator("#live-note")).to_contain_text("cannot be followed now")
+        go_on.set()
+        expect(page.locator(".state .badge")).to_have_text("done")
+
+
 def test_signing_in_leads_back_and_out_again(stack: KeyedStack, browser: Browser) -> None:
     """To the page that was asked for; a key that is not good is told so; after signing out nothing is seen."""
     job_id = stack.submit()

@@ -64,6 +64,10 @@ function follow(live) {
   });
   source.addEventListener("restart", () => begin("The run failed, and the next one begins anew."));
   source.addEventListener("gap", () => say("Some of the text is missing here. It will be whole once the job is done."));
+  source.addEventListener("error", () => {
+    // Refused, and not only broken off: the browser does not try again.
+    if (source.readyState === EventSource.CLOSED) say("The text cannot be followed now. Load the page again to try.");
+  });
   source.addEventListener("state", (event) => {
     const { state } = JSON.parse(event.data);
     if (state === "loading") say("The model is being loaded.");
