@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import falcon
-
 from foreman.api.answer import JOB_ID
 from foreman.api.chat import OllamaForm
 from foreman.api.description import examples
@@ -30,6 +28,60 @@ CHAT = replace(
 
 _OBJECT: Json = {"type": "object"}
 _ERROR: Json = {"type": "object", "properties": {"error": {}}}
+#: Ollama's native response object, and OpenAI's completion object, as far as both are the same for every model.
+_NATIVE: Json = {
+    "type": "object",
+    "required": ["model", "message", "done"],
+    "properties": {
+        "model": {"type": "string"},
+        "message": {
+            "type": "object",
+            "required": ["role", "content"],
+            "properties": {"role": {"type": "string"}, "content": {"type": "string"}, "thinking": {"type": "string"}},
+        },
+        "done": {"const": True},
+        "done_reason": {"type": "string"},
+    },
+}
+_TOKENS: Json = {"type": "integer", "minimum": 0}
+_COMPLETION: Json = {
+    "type": "object",
+    "required": ["id", "object", "created", "model", "choices", "usage"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^chatcmpl-"},
+        "object": {"const": "chat.completion"},
+        "created": {"type": "integer", "description": "Unix seconds."},
+        "model": {"type": "string"},
+        "choices": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["index", "message", "finish_reason"],
+                "properties": {
+                    "index": {"const": 0},
+                    "message": {
+                        "type": "object",
+                        "required": ["role", "content"],
+                        "properties": {
+                            "role": {"const": "assistant"},
+                            "content": {"type": ["string", "null"]},
+                            "reasoning": {"type": "string"},
+                            "tool_calls": {"type": "array", "items": _OBJECT},
+                        },
+                    },
+                    "finish_reason": {"enum": ["stop", "length", "tool_calls"]},
+                },
+            },
+        },
+        "usage": {
+            "type": "object",
+            "required": ["prompt_tokens", "completion_tokens", "total_tokens"],
+            "properties": {"prompt_tokens": _TOKENS, "completion_tokens": _TOKENS, "total_tokens": _TOKENS},
+        },
+    },
+}
 _HEADERS = ("Cache-Control", JOB_ID)
 
 #: One of them is as good as another.
@@ -89,8 +141,8 @@ OPERATIONS = (
             Reply(
                 200,
                 'Lines of JSON as they come; one object with `"stream": false`.',
-                {},
-                media=(OllamaForm().media_type, falcon.MEDIA_JSON),
+                _NATIVE,
+                streams=(OllamaForm().media_type,),
                 headers=_HEADERS,
             ),
             *_FAILED,
@@ -111,8 +163,8 @@ OPERATIONS = (
             Reply(
                 200,
                 'A completion object; with `"stream": true` its chunks as server-sent events.',
-                {},
-                media=(falcon.MEDIA_JSON, MEDIA_SSE),
+                _COMPLETION,
+                streams=(MEDIA_SSE,),
                 headers=_HEADERS,
             ),
             *_FAILED,

@@ -9,6 +9,7 @@ from foreman.api.artifacts import ARTIFACT_NAME
 from foreman.api.deliveries import EVENT_STATE, TRIES
 from foreman.api.description import examples
 from foreman.api.description.operation import Json, Operation, Reply
+from foreman.api.events import MEDIA_SSE
 from foreman.api.headers import IDEMPOTENCY_KEY, IF_NONE_MATCH, IF_RANGE, LAST_EVENT_ID, PREFER, RANGE
 from foreman.api.problems import (
     ARTIFACT_GONE,
@@ -151,6 +152,7 @@ OPERATIONS = (
                 200,
                 "The states so far; with `Accept: text/event-stream` states and text, live, as server-sent events.",
                 shown.JobHistory,
+                streams=(MEDIA_SSE,),
                 headers=("Vary", "Cache-Control"),
             ),
             Reply(204, "The client has seen the end already.", headers=("Vary", "Cache-Control")),

@@ -81,6 +81,8 @@ class Reply:
     about: str
     body: type | Json | None = None
     media: tuple[str, ...] = (falcon.MEDIA_JSON,)
+    #: The types in which it comes bit by bit: of these OpenAPI 3.1 has no schema.
+    streams: tuple[str, ...] = ()
     #: Headers that are always there, and those that may be.
     headers: tuple[str, ...] = ()
     may_have: tuple[str, ...] = ()
@@ -94,7 +96,7 @@ class Reply:
             schema = reference(self.body) if isinstance(self.body, type) else self.body
             examples = {name: {"value": value} for name, value in self.examples.items()}
             content = {"schema": schema} | ({"examples": examples} if examples else {})
-            made["content"] = dict.fromkeys(self.media, content)
+            made["content"] = dict.fromkeys(self.media, content) | {each: {} for each in self.streams}
         return made | ({"links": dict(self.links)} if self.links else {})
 
 
