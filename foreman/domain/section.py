@@ -167,7 +167,7 @@ class Prune:
     """``[prune]``: the removal of what has expired."""
 
     interval_s: float = _key(60.0, Number(_TICK_S, 86_400))
-    batch: int = _key(200, Whole(1, 100_000))
+    batch: int = _key(20, Whole(1, 100_000))
     tombstone_ttl_s: float = _key(7_776_000.0, Number(0, 3650 * 86_400))
 
 

@@ -21,7 +21,7 @@ GROUPS = {
     "Growth": [
         f"{call}, 2,000 jobs stored, {kind}"
         for kind in ("SQLite", "PostgreSQL")
-        for call in ("submit", "claim", "list", "GET", "prune 10")
+        for call in ("submit", "claim", "list", "GET", "prune 5")
     ]
     + ["submission while pruning, SQLite", "submission while pruning, PostgreSQL"],
     "Memory": ["web, resident", "jobs, resident", "artifacts, resident", "webhooks, resident", "clock, resident"],

@@ -20,7 +20,7 @@ from tests.stores import BOOM, Engine, Stores
 
 GROUP = "Growth"
 #: Jobs that one look for expired ones removes.
-_BATCH = 10
+_BATCH = 5
 
 
 class _Calls:

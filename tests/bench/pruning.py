@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from foreman.domain.job import Moment
+from foreman.services.prune import Pruner
+from foreman.settings import Settings
 from foreman.store import database
+from foreman.store.objects import Objects
+from foreman.store.pruning import Pruning
+from foreman.tally import Tally
 from tests.bench import stored
 from tests.bench.clients import ROOT, Load, ask
 from tests.bench.figures import Row, Target
@@ -23,8 +30,6 @@ from tests.bench.measured import measured
 from tests.postgres import PostgresServer
 from tests.stores import Stores
 
-#: ``prune.batch``.
-_BATCH = 200
 #: Submissions in a slice, so that the slowest of a hundred is not one alone.
 _CLIENTS = 2
 
@@ -85,25 +90,33 @@ class _Pruning:
         self._process.communicate()
 
 
+class _Told(Pruning):
+    """Finds expired jobs only while it is told to."""
+
+    going = threading.Event()
+    removed = 0
+
+    def expired(self, now: Moment, limit: int) -> Sequence[str]:
+        """As ever, once told to."""
+        self.going.wait()
+        return super().expired(now, limit)
+
+    def remove(self, job_ids: Sequence[str], now: Moment, *, announcing: bool = False) -> int:
+        """As ever, and counted."""
+        gone = super().remove(job_ids, now, announcing=announcing)
+        _Told.removed += gone
+        return gone
+
+
 def main() -> None:
-    """Prune while told to."""
+    """Prune while told to, as the service does."""
     database.connect(sys.argv[1])
-    stores = Stores()
-    going, ended = threading.Event(), threading.Event()
-
-    def prune() -> None:
-        removed = 0
-        while not ended.is_set():
-            if going.wait(0.05):
-                removed += stored.prune(stores, _BATCH)
-        print(removed, flush=True)
-
-    thread = threading.Thread(target=prune)
-    thread.start()
-    for line in sys.stdin:
-        (going.set if line.strip() == "go" else going.clear)()
-    ended.set()
-    thread.join()
+    with tempfile.TemporaryDirectory() as place:
+        pruner = Pruner(_Told(), Stores().jobs, Objects(f"file://{place}"), Settings().prune.batch, 10**12, Tally())
+        threading.Thread(target=pruner.prune, daemon=True).start()
+        for line in sys.stdin:
+            (_Told.going.set if line.strip() == "go" else _Told.going.clear)()
+        print(_Told.removed)
 
 
 if __name__ == "__main__":
