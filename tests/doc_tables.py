@@ -25,6 +25,7 @@ from foreman.domain.lifecycle import EDGES, RETRYABLE, Cause, State
 from foreman.domain.metric import METRICS
 from foreman.domain.setting import plain
 from foreman.settings import KEYS, Settings, conf_path
+from tests.bench import figures
 
 ROOT = Path(__file__).parent.parent
 #: The places of tables, markers included.
@@ -197,9 +198,14 @@ def helps(command: click.Command, path: str, parent: click.Context | None = None
             yield from helps(found, f"{path} {name}", context)
 
 
+def benchmarks() -> str:
+    """What the last `make bench` measured."""
+    return figures.markdown(figures.load(ROOT / "docs/benchmarks/figures.json"))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     made.__name__: made
-    for made in (states, edges, causes, faults, tries, settings, metrics, event, problems, exits, commands)
+    for made in (states, edges, causes, faults, tries, settings, metrics, event, problems, exits, commands, benchmarks)
 }
 
 

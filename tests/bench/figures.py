@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +80,10 @@ class Figures:
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        said = asdict(self)
+        for row in said["rows"]:
+            row["sides"] = {side: [float(f"{each:.4g}") for each in rounds] for side, rounds in row["sides"].items()}
+        path.write_text(json.dumps(said, ensure_ascii=False).replace('{"group"', '\n{"group"') + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> Figures:
@@ -130,3 +133,34 @@ def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         found.setdefault(row.group, []).append(row)
     return found
+
+
+#: The order of the tables.
+ORDER = (
+    "Submissions",
+    "Jobs",
+    "Latency when idle",
+    "Webhooks",
+    "Synchronous calls",
+    "Growth",
+    "Memory",
+)
+
+
+def merged(before: Figures, after: Figures) -> Figures:
+    """``after``, with the rows of ``before`` that it did not measure anew."""
+    anew = {(row.group, row.name) for row in after.rows}
+    rows = [*(row for row in before.rows if (row.group, row.name) not in anew), *after.rows]
+    rows.sort(key=lambda row: ORDER.index(row.group))
+    return replace(after, seconds=before.seconds + after.seconds, rows=rows)
+
+
+def markdown(made: Figures) -> str:
+    """The tables of a document, one for each group."""
+    parts = []
+    for group, rows in groups(made.rows).items():
+        lines = [HEADS, ("---",) * len(HEADS), *(cell for row in rows for cell in cells(row))]
+        table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        notes = "".join(f"\n{row.name}: {row.note}\n" for row in rows if row.note)
+        parts.append(f"### {group}\n\n{table}{notes}")
+    return "\n".join(parts)

@@ -120,13 +120,24 @@ def show_mixed(console: Console, jobs: int) -> None:
     console.print(f"foreman's bound is {mixed.BOUND}; a run that begins with a load takes 21")
 
 
+def save(out: Path, made: Figures) -> None:
+    """Write the JSON and the plot; what was not measured this time, of the same machine and size, stays as it was."""
+    path = out / "figures.json"
+    if path.exists():
+        before = figures.load(path)
+        if (before.machine, before.short) == (made.machine, made.short):
+            made = figures.merged(before, made)
+    made.save(path)
+    (out / "figures.svg").write_text(chart.svg(made), encoding="utf-8")
+
+
 def main(args: list[str] | None = None) -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="a few of each, to see that it works")
     parser.add_argument("--no-peers", action="store_true", help="foreman and the floor only")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
-    parser.add_argument("--out", type=Path, help="where the JSON and the plot go; docs/benchmarks for a full run")
+    parser.add_argument("--out", type=Path, help="where the JSON and the plot go: docs/benchmarks, unless it is short")
     asked = parser.parse_args(args)
     console = Console()
     if not asked.no_peers:
@@ -137,12 +148,9 @@ def main(args: list[str] | None = None) -> None:
     rows = measure(console, asked.only.split(","), size, with_peers=not asked.no_peers)
     show(console, rows)
     show_mixed(console, 3000)
-    whole = not asked.short and not asked.no_peers and set(asked.only.split(",")) == set(PARTS)
-    out = asked.out or (DOCS if whole else None)
+    out = asked.out or (None if asked.short or asked.no_peers else DOCS)
     if out is not None:
-        made = Figures(machine(), asked.short, round(time.monotonic() - began), rows)
-        made.save(out / "figures.json")
-        (out / "figures.svg").write_text(chart.svg(made), encoding="utf-8")
+        save(out, Figures(machine(), asked.short, round(time.monotonic() - began), rows))
         console.print(f"wrote {out}/figures.json and figures.svg")
 
 

@@ -70,3 +70,21 @@ def test_the_plot_draws_what_is_better_to_the_right() -> None:
     drawn = chart.svg(Figures("m", short=False, seconds=1, rows=[rate, time]))
     assert drawn.count("#2a7d4f") == drawn.count("#b3412e") == 1
     assert "rate ÷ floor" in drawn
+
+
+def test_rows_that_were_not_measured_anew_stay() -> None:
+    """Some of the benchmark can be run again; the tables keep their order."""
+    old, new = _row(foreman=[1.0]), _row(foreman=[2.0])
+    idle = Row("Submissions", "accepted", "a second", {"foreman": [5.0]})
+    before = Figures("m", short=False, seconds=3, rows=[old, idle])
+    made = figures.merged(before, Figures("m", short=False, seconds=4, rows=[new]))
+    assert (made.rows, made.seconds) == ([idle, new], 7)
+
+
+def test_a_document_shows_each_group_as_a_table() -> None:
+    """With its notes, in Markdown."""
+    row = Row("Jobs", "jobs", "a second", {"foreman": [4.0], "floor": [2.0]}, [Target("≥", 2, "floor")], "Only some.")
+    shown = figures.markdown(Figures("m", short=False, seconds=1, rows=[row]))
+    assert "### Jobs" in shown
+    assert "| jobs | a second | 4.00 | floor 2.00 | 2.00 | ≥ 2 | yes |" in shown
+    assert shown.endswith("jobs: Only some.\n")
