@@ -52,6 +52,8 @@ def start() -> Iterator[Start]:
     with ExitStack() as exits:
 
         def begin(stack: Stack, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+            # A suite that runs in the background is deaf to Ctrl-C, and its children would be.
+            heard = signal.signal(signal.SIGINT, signal.default_int_handler)
             process = subprocess.Popen(
                 [*COMMAND, *arguments],
                 env=_env(stack),
@@ -60,6 +62,7 @@ def start() -> Iterator[Start]:
                 stderr=subprocess.PIPE,
                 text=True,
             )
+            signal.signal(signal.SIGINT, heard)
             exits.enter_context(process)
             exits.callback(process.kill)
             return process

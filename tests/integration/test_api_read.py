@@ -175,9 +175,11 @@ def test_an_answer_that_the_client_has_is_not_sent_again(api: Api) -> None:
 
 
 def test_a_head_is_a_get_without_a_body(api: Api) -> None:
-    """The same status and headers."""
+    """The same status and headers, but for the id that each request has."""
     job_id = api.submit()
-    head, get = api.client.simulate_head(f"/jobs/{job_id}"), api.get(f"/jobs/{job_id}")
+    head, get = (
+        each(f"/jobs/{job_id}", headers={"X-Request-Id": "one"}) for each in (api.client.simulate_head, api.get)
+    )
     assert (head.status_code, head.content, dict(head.headers)) == (200, b"", dict(get.headers))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from foreman import logs
 from foreman.domain.section import Log
@@ -17,7 +18,8 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Give pytest its own logging back."""
+    """Give pytest its own logging back; no line tells of a request that another test made on this thread."""
+    structlog.contextvars.clear_contextvars()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
