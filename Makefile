@@ -25,8 +25,8 @@ demo: .venv/.foreman ## run the whole service once, on a real model, and show ev
 up: .venv/.foreman ## run foreman for real use, everything on this machine
 	@$(BIN)/foreman up $(ARGS)
 
-test: setup ## run every test, two files at a time; ARGS="-k webhook -x" runs some, one after the other
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 2 --dist loadfile --ignore tests/browser)
+test: setup ## run every test, three files at a time; ARGS="-k webhook -x" runs some, one after the other
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 3 --dist loadfile --ignore tests/browser)
 
 browser: setup ## run the tests of the page in chromium, which the system has to bring
 	@$(BIN)/python -m pytest tests/browser $(ARGS)

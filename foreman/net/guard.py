@@ -75,6 +75,16 @@ def connect(places: Sequence[Place], deadline: float) -> socket.socket | TryErro
     return outcome
 
 
+def _reason(error: OSError) -> TryError:
+    match error:
+        case TimeoutError():
+            return TryError.TIMEOUT
+        case ConnectionResetError():
+            return TryError.RESET  # accepted, and reset before this side had heard of it
+        case _:
+            return TryError.REFUSED
+
+
 def _place(ip: Address, port: int) -> Place:
     return Place(socket.AF_INET if ip.version == 4 else socket.AF_INET6, (str(ip), port))  # noqa: PLR2004  IPv4, IPv6
 
@@ -147,5 +157,5 @@ def _connect(place: Place, timeout_s: float) -> socket.socket | TryError:
         sock.connect(place.sockaddr)
     except OSError as error:
         sock.close()
-        return TryError.TIMEOUT if isinstance(error, TimeoutError) else TryError.REFUSED
+        return _reason(error)
     return sock
