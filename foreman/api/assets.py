@@ -10,12 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from http import HTTPStatus
 from pathlib import Path
 
 import falcon
 
-from foreman.api.headers import etag_matches
+from foreman.api.headers import unchanged
 from foreman.api.parameter import Parameter
 from foreman.api.problems import NO_ROUTE, HTTPProblem
 from foreman.domain.shape import Text
@@ -94,11 +93,8 @@ class Assets:
         if asset is None:
             raise HTTPProblem(NO_ROUTE)
         etag = f'"{asset.digest}"'
-        resp.set_header("ETag", etag)
-        resp.set_header("Cache-Control", _FOR_GOOD if req.params.get("v") == asset.digest else _ASK_FIRST)
         resp.set_header("X-Content-Type-Options", "nosniff")
-        if etag_matches(req, etag):
-            resp.status = HTTPStatus.NOT_MODIFIED
+        if unchanged(req, resp, etag, _FOR_GOOD if req.params.get("v") == asset.digest else _ASK_FIRST):
             return
         resp.content_type = asset.media_type
         resp.data = asset.body

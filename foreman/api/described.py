@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from http import HTTPStatus
 
 import falcon
 
 from foreman.api.assets import Assets
 from foreman.api.description.document import describe
-from foreman.api.headers import etag_matches
+from foreman.api.headers import unchanged
 from foreman.api.page import send_page
 from foreman.domain.json_value import compact
 
@@ -30,10 +29,7 @@ class DocumentResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send it; 304 if the client has it."""
         etag = f'"{hashlib.sha256(self._body).hexdigest()[:32]}"'
-        resp.set_header("ETag", etag)
-        resp.set_header("Cache-Control", "no-cache")
-        if etag_matches(req, etag):
-            resp.status = HTTPStatus.NOT_MODIFIED
+        if unchanged(req, resp, etag, "no-cache"):
             return
         resp.data = self._body
         resp.content_type = falcon.MEDIA_JSON

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import falcon
 
@@ -85,6 +86,16 @@ def preferred_wait_s(req: falcon.Request) -> int | None:
             usable = digits.isascii() and digits.isdigit()
             return min(int(digits[-_MOST_DIGITS:]), MAX_WAIT_S) if usable else None
     return None
+
+
+def unchanged(req: falcon.Request, resp: falcon.Response, etag: str, cache_control: str) -> bool:
+    """Tell the client the answer's tag and how to keep it; true: it has that very answer, and 304 is all it gets."""
+    resp.set_header("ETag", etag)
+    resp.set_header("Cache-Control", cache_control)
+    has_it = etag_matches(req, etag)
+    if has_it:
+        resp.status = HTTPStatus.NOT_MODIFIED
+    return has_it
 
 
 def etag_matches(req: falcon.Request, etag: str) -> bool:

@@ -11,7 +11,7 @@ from foreman import clock
 from foreman.api import shown
 from foreman.api.body import read_json
 from foreman.api.gate import admitted, caller_of
-from foreman.api.headers import etag_matches, idempotency_key, preferred_wait_s
+from foreman.api.headers import idempotency_key, preferred_wait_s, unchanged
 from foreman.api.momentary import answer
 from foreman.api.newcomers import Newcomers
 from foreman.api.query import cursor_of, filter_of, job_id_of, wait_s_of
@@ -107,10 +107,7 @@ class JobResource:
         if wait_s:
             self.waiting.until_ended(job_id, wait_s)
         shown = self.view.show(job_id)
-        resp.set_header("ETag", shown.etag)
-        resp.set_header("Cache-Control", REVALIDATE)
-        if etag_matches(req, shown.etag):
-            resp.status = HTTPStatus.NOT_MODIFIED
+        if unchanged(req, resp, shown.etag, REVALIDATE):
             return
         resp.data = shown.body
         resp.content_type = falcon.MEDIA_JSON

@@ -145,13 +145,11 @@ class Call(ABC):
         self._lock = threading.Lock()
         self._watch: Watch | None = None
         self._aborted = threading.Event()
-        #: Called in this thread each time a request is on its way, while the server works on it; what it raises ends
-        #: the call. A caller that has something slow to record does it here, and the server need not wait for it.
+        #: Called in this thread each time a request is on its way, so no time is lost; what it raises ends the call.
         self.on_sent: Callable[[], None] | None = None
         #: What each request says of the trace that it is part of; ``None``: nothing.
         self.traceparent: str | None = None
-        #: Seconds that the server has to answer before ``on_sent`` is called; where it does, there is no call. Without
-        #: effect under TLS, where what can be read need not be an answer.
+        #: Seconds that the server has to answer before ``on_sent`` is called, and then it is not; no effect under TLS.
         self.grace_s = 0.0
 
     @abstractmethod
@@ -340,7 +338,7 @@ class Call(ABC):
         return self._http.getresponse()
 
     def _answers_at_once(self) -> bool:
-        plain = not isinstance(self._sock, ssl.SSLSocket)
+        plain = not isinstance(self._sock, ssl.SSLSocket)  # what can be read there need not be an answer
         return self.grace_s > 0 and plain and wait_for_read(self._sock, self.grace_s)
 
     def _refusal(self, response: HTTPResponse, bounds: Bounds) -> Fault:

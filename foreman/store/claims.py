@@ -20,7 +20,8 @@ from foreman.errors import StaleLease
 from foreman.store import heads, timings
 from foreman.store.artifacts import keep
 from foreman.store.database import locked, read, write
-from foreman.store.models import JobRow, PayloadRow, UpstreamRow
+from foreman.store.jobs import LOCK, PAYLOAD
+from foreman.store.models import JobRow, UpstreamRow
 from foreman.store.outbox import Outbox
 from foreman.store.prepared import Statement
 from foreman.store.rows import error_columns, job_from_row, to_text
@@ -77,7 +78,7 @@ class Claims:
             _LOAD.execute(name=server.name, model=job.model)
         return Claim(
             job=job_from_row(row),
-            payload=bytes(_PAYLOAD.scalar(job_id=row.id)),
+            payload=bytes(PAYLOAD.scalar(job_id=row.id)),
             token=row.lease_token,
             upstream=server.name,
             warm=choice.warm,
@@ -157,7 +158,7 @@ class Claims:
 
     def _ended(self, claim: Claim) -> Cause | None:
         """``wanted``, and nobody can want it between this and the end of the transaction."""
-        _LOCK.first(job_id=claim.job.id)
+        LOCK.first(job_id=claim.job.id)
         return self.wanted(claim)
 
     def fail(self, claim: Claim, failure: JobFailure, at: Moment, partial: Artifact | None = None) -> Job | None:
@@ -271,8 +272,6 @@ def _update_of(columns: tuple[str, ...]) -> Statement:
     return Statement(build)
 
 
-_LOCK = Statement(lambda given: locked(JobRow.select(JobRow.id).where(JobRow.id == given.job_id)))
-
 _REACHED = Statement(lambda given: locked(JobRow.select(JobRow.state).where(_held(given))))
 
 _CANCEL_CODE = Statement(lambda given: JobRow.select(JobRow.cancel_code).where(JobRow.id == given.job_id))
@@ -301,8 +300,6 @@ _TAKE = Statement(
         .returning(JobRow)
     )
 )
-
-_PAYLOAD = Statement(lambda given: PayloadRow.select(PayloadRow.body).where(PayloadRow.job_id == given.job_id))
 
 _GO_ON = Statement(
     lambda given: UpstreamRow.update(model=given.model, streak=given.streak).where(UpstreamRow.name == given.name)

@@ -20,6 +20,7 @@ from foreman.domain.lifecycle import TERMINAL, State
 from foreman.domain.origin_health import WELL
 from foreman.errors import StaleLease
 from foreman.store.database import is_postgres, locked, proxy, read, write
+from foreman.store.jobs import LOCK
 from foreman.store.models import AttemptRow, EventRow, JobRow, OriginRow
 from foreman.store.origins import health_of
 from foreman.store.prepared import Statement
@@ -168,7 +169,7 @@ class Events:
         with write():
             # Whoever adds an event holds the job's row, so none can slip in between the look for the next one and the
             # end of this transaction, and be left with nobody to make it due.
-            _LOCK_JOB.first(job_id=sending.job_id)
+            LOCK.first(job_id=sending.job_id)
             if isinstance(decision, RetryIn | Dead) and _redelivered(sending):
                 decision = RetryIn(0.0)
             this = {"job_id": sending.job_id, "sequence": sending.sequence}
@@ -198,7 +199,7 @@ class Events:
     def give_up(self, job_id: str, before: Moment, now: Moment) -> bool:
         """Make a job's events of before ``before`` dead, unless the next one is being sent or is not due since then."""
         with write():
-            locked(JobRow.select(JobRow.id).where(JobRow.id == job_id)).first()  # as in ``record``
+            LOCK.first(job_id=job_id)  # as in ``record``
             if _HEAD.first(job_id=job_id, now=before) is None:
                 return False
             old = (EventRow.job_id == job_id) & _is("pending") & (EventRow.created_at <= before)
@@ -361,8 +362,6 @@ _GOES_TO = Statement(
         JobRow.id == given.job_id
     )
 )
-
-_LOCK_JOB = Statement(lambda given: locked(JobRow.select(JobRow.id).where(JobRow.id == given.job_id)))
 
 _TRIES = Statement(lambda given: EventRow.select(EventRow.tries).where(_this(given)))
 

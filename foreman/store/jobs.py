@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peewee import SQL, IntegrityError, fn
 
@@ -13,7 +13,7 @@ from foreman.domain.api_key import ANYBODY, Caller
 from foreman.domain.lifecycle import State
 from foreman.errors import IdempotencyConflict, JobGone, JobNotFound, QueueFull
 from foreman.store import quota
-from foreman.store.database import read, write
+from foreman.store.database import locked, read, write
 from foreman.store.models import JobRow, LabelRow, PayloadRow, TombstoneRow
 from foreman.store.prepared import Statement
 from foreman.store.room import Room
@@ -65,7 +65,8 @@ class Jobs:
     outbox: Outbox
     #: In the queue; every other copy of this store for the same queue has the same.
     room: Room
-    #: Whether a submission is on the disk when it returns, as for ``write``: no reply may tell of it before.
+    #: Whether a submission is on the disk when it returns, as for ``write``: no reply may tell of it before. One with a
+    #: webhook always is, since its receiver is told that it is queued.
     durable: bool = True
 
     def submit(
@@ -82,7 +83,7 @@ class Jobs:
         if key is not None and caller.owner:
             key = f"{caller.owner}\t{key}"
         try:
-            with write(durable=self.durable):
+            with write(durable=self.durable or request.webhook is not None):
                 found = self._replay(request, key)
                 return found or self._insert(request, job_id, key, now, caller)
         except IntegrityError:
@@ -161,7 +162,7 @@ class Jobs:
     def payload(self, job_id: str) -> bytes | None:
         """What is sent upstream, JSON; None if there is no such job."""
         with read():
-            body = _PAYLOAD.scalar(job_id=job_id)
+            body = PAYLOAD.scalar(job_id=job_id)
         return None if body is None else bytes(body)
 
     def page(self, wanted: Filter) -> list[Job]:
@@ -184,13 +185,6 @@ class Jobs:
         with read():
             return [job_from_row(row) for row in query.order_by(JobRow.id.desc()).limit(wanted.limit)]
 
-    def counts(self) -> dict[State, int]:
-        """How many jobs are in each state; states without a job are there with 0."""
-        counted: Any = JobRow.select(JobRow.state, fn.COUNT(JobRow.id)).group_by(JobRow.state).tuples()
-        with read():
-            found = {State(state): int(count) for state, count in counted}
-        return {state: found.get(state, 0) for state in State}
-
 
 _BY_ID = Statement(lambda given: JobRow.select().where(JobRow.id == given.job_id))
 
@@ -200,7 +194,11 @@ _OWNER = Statement(lambda given: JobRow.select(JobRow.owner).where(JobRow.id == 
 
 _STATE = Statement(lambda given: JobRow.select(JobRow.state).where(JobRow.id == given.job_id))
 
-_PAYLOAD = Statement(lambda given: PayloadRow.select(PayloadRow.body).where(PayloadRow.job_id == given.job_id))
+#: Takes the job's row, where rows are locked: nobody else moves the job or adds an event of it in this transaction.
+LOCK = Statement(lambda given: locked(JobRow.select(JobRow.id).where(JobRow.id == given.job_id)))
+
+#: What is sent upstream.
+PAYLOAD = Statement(lambda given: PayloadRow.select(PayloadRow.body).where(PayloadRow.job_id == given.job_id))
 
 _INSERT_PAYLOAD = Statement(lambda given: PayloadRow.insert(job_id=given.job_id, body=given.body))
 

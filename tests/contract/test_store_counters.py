@@ -10,7 +10,7 @@ from foreman.domain.lifecycle import State
 from foreman.store.counters import IDLE_MS, NAME_LIMIT, Counters
 from foreman.store.gauges import Gauges, Place
 from foreman.tally import Series, Tally
-from tests.stores import BOOM, T0, Engine, Stores, completion, request, together
+from tests.stores import BOOM, T0, Engine, Stores, completion, counts, request, together
 
 
 def ran(*models: str) -> dict[Series, float]:
@@ -92,6 +92,6 @@ def test_live_jobs_are_counted_by_state_model_and_priority(stores: Stores) -> No
             Place(State.QUEUED, "smol", Priority.BATCH): 2,
         }
     )
-    assert found.jobs == stores.jobs.counts()
+    assert found.jobs == counts()
     assert found.oldest_ms == {Priority.NORMAL: 25, Priority.BATCH: 20}
     assert found.unstored == 1

@@ -20,6 +20,7 @@ from tests.stores import (
     Engine,
     Stores,
     completion,
+    counts,
     quiet,
     request,
     together,
@@ -283,7 +284,7 @@ def test_senders_and_runs_at_full_speed_lose_and_reorder_nothing(stores: Stores)
             stores.artifacts.stored(made, None, T0)
 
     def deliver() -> None:
-        while stores.events.counts()["pending"] or stores.jobs.counts()[State.DONE] < len(ids):
+        while stores.events.counts()["pending"] or counts()[State.DONE] < len(ids):
             for job_id in stores.events.due(T0, 3).job_ids:
                 sending = stores.events.claim(job_id, T0)
                 if sending is not None:

@@ -19,7 +19,20 @@ from foreman.errors import StoreUnavailable
 from foreman.store import database
 from foreman.store.database import LOCK_TIMEOUT_S
 from tests.postgres import PostgresServer
-from tests.stores import BOOM, T0, Engine, Stores, completion, new_id, open_engine, opened, quiet, request, wait_until
+from tests.stores import (
+    BOOM,
+    T0,
+    Engine,
+    Stores,
+    completion,
+    counts,
+    new_id,
+    open_engine,
+    opened,
+    quiet,
+    request,
+    wait_until,
+)
 
 #: Everything that a fault must leave as it was.
 TABLES = ("jobs", "payloads", "labels", "events", "attempts", "artifacts", "upstreams", "tombstones")
@@ -265,7 +278,7 @@ def test_a_caller_that_gets_no_connection_is_told(postgres: PostgresServer) -> N
 def test_both_schemes_of_a_postgresql_url_work(postgres: PostgresServer, scheme: str) -> None:
     """Hosting services hand out either."""
     with opened("postgresql", postgres.url("contract").replace("postgresql", scheme, 1)):
-        assert Stores().jobs.counts()[State.QUEUED] == 0
+        assert counts()[State.QUEUED] == 0
 
 
 def test_threads_that_end_leave_no_connection_open(sqlite: Engine) -> None:
