@@ -39,7 +39,7 @@ class _Orders:
 
     secret: str
     status: int
-    show: Callable[[_Came], None]
+    take: Callable[[_Came, Callable[[], None]], None]
 
 
 def _bind(_ctx: click.Context, _parameter: click.Parameter, given: str) -> str:
@@ -71,7 +71,7 @@ def listen(bind: str, secret: str | None, *, status: int, count: int | None, as_
     """  # noqa: D301 -- click needs its \b as it is
     secret = from_environment().webhook.secret if secret is None else secret
     done = threading.Event()
-    orders = _Orders(secret, status, _Printer(count, done, as_json=as_json).show)
+    orders = _Orders(secret, status, _Printer(count, done, as_json=as_json).take)
     host, port = local.place(bind)
     try:
         server = _server(host, port, orders)
@@ -99,7 +99,7 @@ def _server(host: str, port: int, orders: _Orders) -> ThreadingHTTPServer:
 
 
 class _Printer:
-    """Prints deliveries, one at a time, and knows which it has seen."""
+    """Answers and prints deliveries, one at a time, and knows which it has seen."""
 
     def __init__(self, count: int | None, done: threading.Event, *, as_json: bool) -> None:
         self._left = count
@@ -108,9 +108,10 @@ class _Printer:
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
-    def show(self, came: _Came) -> None:
-        """Print it, and count it if it is genuine."""
+    def take(self, came: _Came, answer: Callable[[], None]) -> None:
+        """Answer and print it, and count it if it is genuine; what is sent after an answer is printed after it."""
         with self._lock:
+            answer()
             if self._done.is_set():
                 return
             click.echo(self._line(came))
@@ -160,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _SILENCE_S
 
     def do_POST(self) -> None:
-        """Take one delivery: answer first, since a sender does not wait for what is done with it."""
+        """Take one delivery."""
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > _MAX_BODY_B:
             self._answer(HTTPStatus.LENGTH_REQUIRED)
@@ -168,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
         orders: _Orders = self.server.orders  # type: ignore[attr-defined]  # _server puts it there
         body = self.rfile.read(int(length))
         wrong = self._wrong(body, orders.secret)
-        self._answer(orders.status if wrong in (None, _UNCHECKED) else HTTPStatus.UNAUTHORIZED)
-        orders.show(_Came(body, self.headers.get("X-Foreman-Attempt", "?"), wrong))
+        status = orders.status if wrong in (None, _UNCHECKED) else HTTPStatus.UNAUTHORIZED
+        orders.take(_Came(body, self.headers.get("X-Foreman-Attempt", "?"), wrong), lambda: self._answer(status))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 -- the base class's signature
         """Say nothing: what comes is printed."""

@@ -43,6 +43,10 @@ LOCK_POLL_S = (0.0002, 0.002)
 #: What peewee raises when the database cannot be used now; ``InternalError`` when it has become a read-only standby.
 UNAVAILABLE = (OperationalError, InterfaceError, InternalError, MaxConnectionsExceeded)
 
+#: After how many times the above PostgreSQL ends a transaction whose client says nothing, and so its locks: a machine that
+#: lost its network or was frozen in the middle would hold them for hours. No transaction waits for anything else.
+IDLE_LOCK_TIMEOUTS = 2
+
 #: How libpq notices a server that is gone without a word, unless the URL says otherwise: seconds to connect, and about
 #: twenty until a silent connection is given up, milliseconds until unacknowledged data is.
 LIBPQ = {
@@ -135,12 +139,16 @@ class PostgresStore(PooledPostgresqlDatabase):  # type: ignore[misc]  # reason: 
             prefer_psycopg3=True,
             **{key: value for key, value in LIBPQ.items() if key not in given},
         )
-        self._lock_timeout_ms = round(lock_timeout_s * 1000)
+        patience_ms = round(lock_timeout_s * 1000)
+        self._limits = (
+            f"SET LOCAL lock_timeout = {patience_ms}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_LOCK_TIMEOUTS * patience_ms}"
+        )
 
     def begin(self, isolation_level: str | None = None) -> None:
-        """``BEGIN``, and how long to wait for a lock that another holds, in one round trip."""
+        """``BEGIN``, and how long to wait for others' locks and to keep ours without a word, in one round trip."""
         level = f" ISOLATION LEVEL {isolation_level}" if isolation_level else ""
-        self.execute_sql(f"BEGIN{level}; SET LOCAL lock_timeout = {self._lock_timeout_ms}")
+        self.execute_sql(f"BEGIN{level}; {self._limits}")
 
     @contextmanager
     def writer(self, patience_s: float | None = None) -> Iterator[None]:  # noqa: ARG002 -- as SQLite's

@@ -120,6 +120,40 @@ def test_a_row_locked_by_another_on_postgresql_is_unavailable_too(postgres: Post
         stores.renew(claim, T0 + 1)
 
 
+def _succeeds(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+def test_locks_of_a_machine_that_fell_silent_are_free_before_long(postgres: PostgresServer) -> None:
+    """Cut off or frozen in the middle of a transaction it holds a job no longer than twice what others wait for it."""
+    with opened("postgresql", postgres.url("contract"), lock_timeout_s=SHORT_S):
+        stores = Stores()
+        claim = stores.working()
+        cut, back = threading.Event(), threading.Event()
+
+        def silent() -> None:
+            with database.write():
+                stores.renew(claim, T0 + 1)
+                cut.set()
+                back.wait(60)
+
+        with ThreadPoolExecutor() as pool:
+            late = pool.submit(silent)
+            cut.wait(60)
+            try:
+                assert unavailable(lambda: stores.renew(claim, T0 + 2), after_s=SHORT_S)
+                wait_until(lambda: _succeeds(lambda: stores.renew(claim, T0 + 2)))
+            finally:
+                back.set()
+            with pytest.raises(StoreUnavailable):
+                late.result()
+        stores.renew(claim, T0 + 3)
+
+
 def full(engine: Engine) -> None:
     """Let the file of a SQLite database grow no further; the bound is one connection's, so all that are idle go."""
     [[pages]] = engine.rows("PRAGMA page_count")
