@@ -43,8 +43,8 @@ LOCK_POLL_S = (0.0002, 0.002)
 #: What peewee raises when the database cannot be used now; ``InternalError`` when it has become a read-only standby.
 UNAVAILABLE = (OperationalError, InterfaceError, InternalError, MaxConnectionsExceeded)
 
-#: How many times the above PostgreSQL lets a client be silent within a transaction: a machine that lost its network there,
-#: or was frozen, would keep its locks for hours. No transaction waits for anything but the database.
+#: How many times the above PostgreSQL lets a client be silent within a transaction: a machine that was cut off, or
+#: frozen there, would keep its locks for hours. No transaction waits for anything but the database.
 IDLE_LOCK_TIMEOUTS = 2
 
 #: How libpq notices a server that is gone without a word, unless the URL says otherwise: seconds to connect, and about
