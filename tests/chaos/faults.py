@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from tests.chaos.disk import Disk
 from tests.chaos.fleet import Fleet
 from tests.postgres import PostgresServer
 
@@ -32,9 +30,6 @@ FROZEN_S = 6.5
 #: Seconds for which the disk is full, and the clock wrong; both are long for processes that look twice a second.
 FULL_S, WRONG_S = 1.5, 1.5
 
-#: Bytes beyond which a file cannot be written while the disk is full: less than any database has.
-FULL_B = 4096
-
 #: Seconds by which the clock is set wrong, forwards or backwards.
 CLOCK_STEP_S = 3600.0
 
@@ -45,6 +40,7 @@ class Scene:
 
     fleet: Fleet
     postgres: PostgresServer | None
+    disk: Disk
     dice: random.Random
     #: Set when no more harm is to be done; a fault that lasts ends then.
     over: threading.Event = field(default_factory=threading.Event)
@@ -91,8 +87,8 @@ def frozen(scene: Scene) -> None:
 
 
 def disk_full(scene: Scene) -> None:
-    """Foreman can make no file grow: neither a log, nor an artifact, nor SQLite's database."""
-    with _limited(_trees(scene.fleet.pids()), FULL_B):
+    """Nothing more can be written: no log, no artifact, nothing to SQLite's database, no message to Valkey's file."""
+    with scene.disk.full():
         scene.over.wait(FULL_S)
 
 
@@ -154,37 +150,3 @@ def disasters(scene: Scene, names: Sequence[str]) -> None:
                 return
             DISASTERS[name](scene)
             scene.count(name)
-
-
-@contextmanager
-def _limited(pids: Iterable[int], size_b: int) -> Iterator[None]:
-    """Let these processes write no file beyond ``size_b`` bytes, as if the disk were full; Linux only."""
-    pids = list(pids)
-    for pid in pids:
-        _limit(pid, size_b)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            _limit(pid, resource.RLIM_INFINITY)
-
-
-def _limit(pid: int, size_b: int) -> None:
-    with suppress(ProcessLookupError):
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_b, resource.RLIM_INFINITY))
-
-
-def _trees(roots: Iterable[int]) -> set[int]:
-    """These processes and all that descend from them."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parent = int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
-            children.setdefault(parent, []).append(int(folder.name))
-    found: set[int] = set()
-    left = list(roots)
-    while left:
-        pid = left.pop()
-        found.add(pid)
-        left += children.get(pid, [])
-    return found

@@ -17,6 +17,7 @@ from tests.chaos.injection import FOLDER, Control
 from tests.chaos.judge import Evidence
 from tests.chaos.ledger import Ledger
 from tests.chaos.moods import Witness
+from tests.valkey import ValkeyServer
 
 #: Every process of the suite: two of those that take work from each other.
 PROCESSES = ("web", "jobs", "jobs-2", "artifacts", "webhooks", "webhooks-2", "clock")
@@ -63,6 +64,8 @@ class Fleet(Stack):
         if database_url is not None:
             env["FOREMAN_DATABASE_URL"] = database_url
         super().__init__(directory, env, {name: _command(name) for name in processes})
+        # As in conf/valkey.conf; one that is to sync each message ends itself where the disk is full.
+        self.valkey = ValkeyServer(directory / "valkey", append_only=True, sync="everysec")
         self.control = Control(directory / "chaos")
         self.ledger = Ledger(database_url or f"sqlite:///{directory}/data/foreman.db")
         self.witness = Witness()
@@ -113,11 +116,6 @@ class Fleet(Stack):
     def is_spared(self, name: str) -> bool:
         """Whether it is not to be killed now."""
         return name in self._spared
-
-    def pids(self) -> list[int]:
-        """The processes that were started and live."""
-        with self._lock:
-            return [each.pid for each in self.processes.values() if each.poll() is None]
 
     def evidence(self, acknowledged: Sequence[str]) -> Evidence:
         """What is known of these jobs."""

@@ -13,6 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.disk import Disk
 from tests.chaos.faults import BURST, DISASTERS, RESTART, Scene, disasters, kills
 from tests.chaos.fleet import SLOTS, Fleet
 from tests.chaos.judge import Verdict, judge
@@ -156,13 +157,14 @@ def run(plan: Plan, directory: Path, say: Callable[[str], None] = lambda _line: 
         AssertionError: a client got an answer that it must never get, or all stood still with work left.
     """
     with ExitStack() as exits:
+        disk = exits.enter_context(Disk(directory))
         postgres = exits.enter_context(PostgresServer()) if plan.database == "postgresql" else None
         url = None if postgres is None else postgres.create("chaos")
         fleet = Fleet(directory, database_url=url)
         fleet.upstream.default = answer
         fleet.witness.mood = moody(plan.seed)
         exits.enter_context(fleet)
-        scene = Scene(fleet, postgres, random.Random(plan.seed))
+        scene = Scene(fleet, postgres, disk, random.Random(plan.seed))
         clients = Clients(fleet, plan.jobs, random.Random(plan.seed))
         began = time.monotonic()
         pool = exits.enter_context(ThreadPoolExecutor(SUBMITTERS + WATCHERS + 2))
