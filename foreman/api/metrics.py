@@ -150,11 +150,16 @@ class _Collected(Collector):
         for series, value in self.sources.counters.all().items():
             counted.setdefault(series.metric, {}).setdefault(series.labels, {})[series.part] = value
         for each in COUNTED:
-            parts = counted.get(each, {} if each.labels else {(): {}})
+            parts = _from_the_beginning(each) | counted.get(each, {})
             if each.kind is Kind.HISTOGRAM:
                 yield _histogram(each, parts)
             else:
                 yield _family(each, CounterMetricFamily, {labels: some.get("", 0) for labels, some in parts.items()})
+
+
+def _from_the_beginning(each: Metric) -> dict[tuple[str, ...], dict[str, float]]:
+    """The series that are there before anything was counted."""
+    return {(value,): {} for value in each.values} if each.labels else {(): {}}
 
 
 def _family(each: Metric, kind: type[GaugeMetricFamily | CounterMetricFamily], values: Values) -> Family:

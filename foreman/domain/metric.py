@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from foreman.domain.job import Priority
+from foreman.domain.lifecycle import Cause
+
 
 class Kind(StrEnum):
     """How a metric behaves; the values are Prometheus's words."""
@@ -25,6 +28,10 @@ class Kind(StrEnum):
 class Metric:
     """One family of series; ``bounds`` are a histogram's upper bounds, in its unit, ascending.
 
+    ``values`` are all that its only label ever has; empty where only running tells. Such a counter has a series for
+    each from the beginning, at zero: to Prometheus a series that begins at one did not increase, and the first event
+    that dies, say, would raise no alert.
+
     Each is one of a kind and compared as such: it is looked up whenever something is counted.
     """
 
@@ -33,6 +40,7 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
+    values: tuple[str, ...] = ()
 
 
 #: The value of ``model`` for models that have no series of their own.
@@ -45,9 +53,21 @@ _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 #: Seconds: from a delivery at once to the end of the schedule of tries.
 _LAG = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 21_600.0, 43_200.0)
 
-SUBMITTED = Metric("foreman_jobs_submitted_total", Kind.COUNTER, "Jobs accepted.", ("priority",))
+SUBMITTED = Metric(
+    "foreman_jobs_submitted_total",
+    Kind.COUNTER,
+    "Jobs accepted.",
+    ("priority",),
+    values=tuple(each.label for each in Priority),
+)
 DONE = Metric("foreman_jobs_done_total", Kind.COUNTER, "Jobs that became done.")
-FAILED = Metric("foreman_jobs_failed_total", Kind.COUNTER, "Jobs that failed, by error.code.", ("code",))
+FAILED = Metric(
+    "foreman_jobs_failed_total",
+    Kind.COUNTER,
+    "Jobs that failed, by error.code.",
+    ("code",),
+    values=tuple(map(str, Cause)),
+)
 WAITED = Metric("foreman_job_wait_seconds", Kind.HISTOGRAM, "From queued to loading.", ("priority",), _LONG)
 LASTED = Metric(
     "foreman_job_duration_seconds", Kind.HISTOGRAM, "From queued to the end, by how it ended.", ("state",), _LONG
@@ -80,6 +100,7 @@ DELIVERIES = Metric(
     Kind.COUNTER,
     "Tries to deliver an event, by outcome: delivered, retry, dead (the last one failed) or stopped (410).",
     ("outcome",),
+    values=("delivered", "retry", "dead", "stopped"),
 )
 TRIED = Metric("foreman_delivery_seconds", Kind.HISTOGRAM, "What one try to deliver took.", ("outcome",), _SHORT)
 LAG = Metric("foreman_delivery_lag_seconds", Kind.HISTOGRAM, "From an event's transition to its acceptance.", (), _LAG)
@@ -89,8 +110,15 @@ SWEPT = Metric(
     "What sweeps found: messages sent again (run, persist, deliver), jobs whose worker died (lost_worker), that missed "
     "their start deadline (late_start), that no upstream may run (unplaceable), whose events were given up (given_up).",
     ("what",),
+    values=("run", "persist", "deliver", "lost_worker", "late_start", "unplaceable", "given_up"),
 )
-PRUNED = Metric("foreman_pruned_rows_total", Kind.COUNTER, "Rows pruned, jobs or tombstones.", ("table",))
+PRUNED = Metric(
+    "foreman_pruned_rows_total",
+    Kind.COUNTER,
+    "Rows pruned, jobs or tombstones.",
+    ("table",),
+    values=("jobs", "tombstones"),
+)
 REQUESTS = Metric(
     "foreman_http_requests_total",
     Kind.COUNTER,

@@ -1,22 +1,14 @@
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # it ships no types
 
-from foreman.domain import metric
-from tests.acceptance.stack import PATIENCE_S, ROOT, Stack, eventually, with_jobs_processes
+from tests.acceptance.stack import PATIENCE_S, Stack, eventually, with_jobs_processes
+from tests.promql import SCRAPED, known
 from tests.scrape import Scrape
 from tests.upstream import reply
-
-OPERATING = ROOT / "docs/operating"
-
-_NAME = re.compile(r"\bforeman_\w+")
 
 
 @pytest.fixture(scope="module")
@@ -76,25 +68,13 @@ def test_all_processes_are_in_one_scrape_and_a_killed_one_stays_in_it(stack: Sta
     assert scrape(stack).faults() == []
 
 
-def expressions() -> list[str]:
-    """Every query of the dashboard and of the alert rules."""
-    dashboard = json.loads((OPERATING / "grafana.json").read_text())
-    rules = yaml.safe_load((OPERATING / "alerts.yml").read_text())
-    shown: list[Any] = [target for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    alerts: list[Any] = [rule for group in rules["groups"] for rule in group["rules"]]
-    return [str(each["expr"]) for each in (*shown, *alerts)]
-
-
-def test_the_dashboard_and_the_alerts_ask_for_what_there_is(stack: Stack) -> None:
-    """Every name is in a real scrape, with the labels that are asked for; and no metric is shown to nobody."""
-    found = scrape(stack)
-    asked = {name for each in expressions() for name in _NAME.findall(each)}
-    assert asked - found.names == set()
-    unseen = {each.name for each in metric.METRICS if not any(name.startswith(each.name) for name in asked)}
-    assert unseen == set()
-    labels = {label for each in metric.METRICS for label in each.labels} | {"le"}
-    used = {
-        label.strip() for each in expressions() for by in re.findall(r"by \(([^)]*)\)", each) for label in by.split(",")
-    }
-    used |= {label for each in expressions() for label in re.findall(r"[{,](\w+)[!=]", each)}
-    assert used <= labels
+def test_what_is_scraped_has_the_labels_that_are_declared(stack: Stack) -> None:
+    """Each series of a foreman at work, values included where the code fixes them: by these, queries are judged."""
+    stack.upstream.default = reply("Hello", "!")
+    run(stack, 1)
+    series, found = known(), scrape(stack)
+    assert found.names == set(series)
+    for name, each in series.items():
+        for labels in map(dict, found.values(name)):
+            assert labels.keys() == each.labels - SCRAPED, name
+            assert not each.metric.values or labels[each.metric.labels[0]] in each.metric.values, name

@@ -41,6 +41,21 @@ def test_every_metric_is_there_from_the_beginning(api: Api) -> None:
     assert found.faults() == []
 
 
+def test_what_may_happen_is_counted_before_it_happens(api: Api) -> None:
+    """A series that begins at one did not increase to Prometheus: no alert would tell of the first dead event."""
+    found = scrape(api)
+    assert found.values("foreman_deliveries_total") == {
+        (("outcome", outcome),): 0 for outcome in ("delivered", "retry", "dead", "stopped")
+    }
+    for each in metric.METRICS:
+        if each.values:
+            assert found.values(each.name) == {((each.labels[0], value),): 0 for value in each.values}
+    api.submit()
+    assert scrape(api).values("foreman_jobs_submitted_total") == {
+        (("priority", priority),): float(priority == "normal") for priority in ("interactive", "normal", "batch")
+    }
+
+
 def test_requests_are_counted_by_the_template_of_their_route(api: Api) -> None:
     """Ids, and whatever else clients make up, are no labels."""
     job_id = api.submit()
