@@ -1,7 +1,8 @@
-"""``foreman cancel`` and ``foreman redeliver``: what can be done to a job that is there."""
+"""``foreman cancel`` and ``foreman redeliver``: what can be done to jobs that are there."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import click
 from foreman.cli import remote, watching
 from foreman.cli.exits import Exit
 from foreman.cli.printing import as_json, print_json
+from foreman.cli.words import moment
 from foreman.domain.lifecycle import State
 
 if TYPE_CHECKING:
@@ -51,20 +53,58 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], *, as_json: bool, url: 
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
-@click.argument("states", nargs=-1, type=click.Choice([str(each) for each in State]), metavar="[STATE]...")
+@click.argument("job_id", required=False, metavar="[ID")
+@click.argument("states", nargs=-1, type=click.Choice([str(each) for each in State]), metavar="[STATE]...]")
+@click.option("--since", callback=moment, metavar="TIME", help="The dead ones of all jobs since: 12h, 7d, or RFC 3339.")
+@click.option("--origin", metavar="URL", help="With --since: those to this receiver alone.")
 @as_json
 @remote.connected
-def redeliver(job_id: str, states: tuple[str, ...], *, as_json: bool, url: str | None, key: str | None) -> None:
-    """Send a job's webhooks again: those named, or all that are dead.
+def redeliver(  # noqa: PLR0913  an argument for each option
+    job_id: str | None,
+    states: tuple[str, ...],
+    *,
+    since: datetime | None,
+    origin: str | None,
+    as_json: bool,
+    url: str | None,
+    key: str | None,
+) -> None:
+    """Send webhooks again: a job's, or whatever was given up.
 
-    Each goes out with the same id and body as before, and a new timestamp and signature.
+    Of a job those of the states that are named, else all that are dead. With --since the dead ones of all jobs, after a
+    receiver was away for long; where keys are asked for, that takes an admin key. Each goes out with the same id and
+    body as before, and a new timestamp and signature.
 
     \b
     Examples:
       foreman redeliver 01M85VW3NCMASR2TMX7H7DCM6B          what was given up
       foreman redeliver 01M85VW3NCMASR2TMX7H7DCM6B done     one event, whatever became of it
+      foreman redeliver --since 12h                         what died of all jobs
+      foreman redeliver --since 2026-11-24T10:00Z --origin https://hooks.example.com
     """  # noqa: D301 -- click needs its \b as it is
+    if (job_id is None) == (since is None):
+        raise click.UsageError("name a job, or a time with --since")
+    if since is not None:
+        _recover(since, origin, url, key, as_json=as_json)
+    elif origin is not None:
+        raise click.UsageError("--origin goes with --since")
+    elif job_id is not None:
+        _redeliver(job_id, states, url, key, as_json=as_json)
+
+
+def _recover(since: datetime, origin: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
+    with remote.client(url, key) as foreman:
+        foreman.health()
+    # It is there. Now it may take its time: some thousands of events a second.
+    with remote.client(url, key, remote.OUTAGE_S) as patient:
+        count = patient.webhooks.recover(since, origin)
+    if as_json:
+        print_json({"recovered": count})
+    else:
+        click.echo(f"{count} {'event is' if count == 1 else 'events are'} sent again")
+
+
+def _redeliver(job_id: str, states: tuple[str, ...], url: str | None, key: str | None, *, as_json: bool) -> None:
     with remote.client(url, key) as foreman:
         wanted = states or _dead(foreman, job_id)
         if not wanted:

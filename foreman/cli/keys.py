@@ -50,7 +50,9 @@ def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> s
 def create(  # noqa: PLR0913  an argument for each option
     name: str, *, admin: bool, max_queued: int | None, max_priority: str | None, per_minute: int | None, as_json: bool
 ) -> None:
-    """Make a key, called NAME in the list, and print it: this once, since only its digest is kept.
+    """Make a key, and print it: this once.
+
+    NAME is what the list calls it. Of the key itself only a digest is kept.
 
     \b
     Examples:
@@ -95,7 +97,8 @@ def list_keys(*, as_json: bool) -> None:
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
-def revoke(key_id: str) -> None:
+@as_json
+def revoke(key_id: str, *, as_json: bool) -> None:
     """Refuse a key from its next request on. Its jobs go on, and admin keys still see them.
 
     \b
@@ -105,10 +108,13 @@ def revoke(key_id: str) -> None:
     from foreman import clock, wiring  # noqa: PLC0415 -- see above
 
     wiring.migrate()
-    found = wiring.keys().revoke(key_id.upper(), clock.now())
-    if not found:
+    revoked = wiring.keys().revoke(key_id.upper(), clock.now())
+    if revoked is None:
         raise click.ClickException("No key has this id; `foreman keys list` shows them.")
-    click.echo(f"revoked {key_id.upper()}")
+    if as_json:
+        print_json(_described(revoked))
+    else:
+        click.echo(f"revoked {revoked.id}, {revoked.name}")
 
 
 def _described(key: ApiKey) -> dict[str, Any]:

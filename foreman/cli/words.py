@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-#: Seconds in each unit that a span may be given in.
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+#: The units that a span may be given in.
+_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _SPAN = re.compile(r"(\d{1,6})([smhd])")
 #: Of the largest two units of a span those that are shown: "2 h 5 m".
 _SHOWN = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
@@ -40,18 +40,18 @@ def moment(_ctx: click.Context, _parameter: click.Parameter, given: str | None) 
     if given is None:
         return None
     span = _SPAN.fullmatch(given)
-    if span is not None:
-        from foreman import clock  # noqa: PLC0415 -- imported when used, as in main.py
-
-        at_s = clock.now() / 1000 - int(span[1]) * _UNITS[span[2]]
-        return datetime.fromtimestamp(at_s, UTC)
     try:
+        if span is not None:
+            from foreman import clock  # noqa: PLC0415 -- imported when used, as in main.py
+
+            return datetime.fromtimestamp(clock.now() / 1000, UTC) - int(span[1]) * _UNITS[span[2]]
         found = datetime.fromisoformat(given)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise click.BadParameter("must be a time with its zone, such as 2026-11-24T12:00:00Z, or an age such as 2h")
-    return found
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        # Neither, or in a year that has no number.
+        pass
+    raise click.BadParameter("must be a time with its zone, such as 2026-11-24T12:00:00Z, or an age such as 2h")
 
 
 def span(seconds: float) -> str:

@@ -47,12 +47,13 @@ class Keys:
         with read():
             return bool(ApiKeyRow.select().where(ApiKeyRow.revoked_at.is_null()).exists())
 
-    def revoke(self, key_id: str, at: Moment) -> bool:
-        """Refuse the key from now on; False if there is none. One that was revoked before keeps its moment."""
+    def revoke(self, key_id: str, at: Moment) -> ApiKey | None:
+        """Refuse the key from now on, and return it; None: there is none. One revoked before keeps its moment."""
         good = (ApiKeyRow.id == key_id) & ApiKeyRow.revoked_at.is_null()
         with write():
             ApiKeyRow.update(revoked_at=at).where(good).execute()
-            return bool(ApiKeyRow.select().where(ApiKeyRow.id == key_id).exists())
+            row = _BY_ID.first(key_id=key_id)
+        return None if row is None else _from_row(row)
 
 
 #: Run for every request.

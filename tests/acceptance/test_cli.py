@@ -333,6 +333,39 @@ def test_redeliver_sends_what_is_dead_or_what_is_named(stack: Stack) -> None:
     assert [each["event_id"] for each in again] == [f"{job_id}-done"]
 
 
+def test_redeliver_sends_what_died_of_all_jobs_since_a_moment(stack: Stack) -> None:
+    """And of one receiver where it is named; said as a count, and as JSON."""
+    stack.receiver.answer = always(400)
+    before = stack.job(submitted(stack, "Hi"))["created_at"]
+    jobs = [submitted(stack, "Hi", "--webhook", f"{stack.receiver.url}{number}") for number in range(2)]
+    for job_id in jobs:
+        stack.settled(job_id)
+    stack.receiver.answer = always(204)
+    elsewhere = run(stack, "redeliver", "--since", before, "--origin", "https://hooks.example.com")
+    assert (elsewhere.exit_code, elsewhere.stdout) == (0, "0 events are sent again\n")
+    assert run(stack, "redeliver", "--since", "2199-01-01T00:00Z").stdout == "0 events are sent again\n"
+    sent = run(stack, "redeliver", "--since", before, "--origin", stack.receiver.url, "--json")
+    assert json.loads(sent.stdout) == {"recovered": 8}
+    for job_id in jobs:
+        assert {each["status"] for each in stack.settled(job_id)["webhook"]["events"]} == {"delivered"}
+    assert json.loads(run(stack, "redeliver", "--since", "1h", "--json").stdout) == {"recovered": 0}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("01M8659KJ8T3KFGQKC1ZY0JFZD", "--since", "1h"),
+        ("01M8659KJ8T3KFGQKC1ZY0JFZD", "--origin", "http://a"),
+        ("--since", "yesterday"),
+    ],
+)
+def test_redeliver_takes_a_job_or_a_time(stack: Stack, arguments: tuple[str, ...]) -> None:
+    """Neither says what, both would contradict each other; an origin alone does neither."""
+    result = run(stack, "redeliver", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
 def test_listen_checks_and_prints_what_foreman_sends(stack: Stack, start: Start) -> None:
     """Four events of one job, each signed; with the wrong secret none is believed."""
     port = free_port()

@@ -94,7 +94,10 @@ def test_a_key_works_from_its_making_until_it_is_revoked(stack: Stack) -> None:
     [key_id] = [each["id"] for each in listed if each["name"] == "mine"]
     assert _keys(stack, "revoke", key_id).returncode == 0
     assert mine.ask("GET", f"/jobs/{job_id}").status == 401
-    assert "revoked" in _keys(stack, "revoke", key_id).stdout
+    [revoked] = [each for each in json.loads(_keys(stack, "list", "--json").stdout) if each["id"] == key_id]
+    assert json.loads(_keys(stack, "revoke", key_id, "--json").stdout) == revoked
+    assert revoked["revoked_at"] is not None
+    assert _keys(stack, "revoke", key_id).stdout == f"revoked {key_id}, mine\n"
     assert _keys(stack, "revoke", "nothing").returncode == 1
 
 

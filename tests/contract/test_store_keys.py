@@ -52,9 +52,10 @@ def test_a_revoked_key_stays_in_the_list_with_its_first_moment(engine: Engine) -
     assert not Keys().any_good()
     Keys().add(KEY)
     assert Keys().any_good()
-    assert Keys().revoke(KEY.id, T0 + 5)
-    assert Keys().revoke(KEY.id, T0 + 9)
-    assert not Keys().revoke("M" * 26, T0)
+    revoked = dataclasses.replace(KEY, revoked_at=T0 + 5)
+    assert Keys().revoke(KEY.id, T0 + 5) == revoked
+    assert Keys().revoke(KEY.id, T0 + 9) == revoked
+    assert Keys().revoke("M" * 26, T0) is None
     found = Keys().find(KEY.id)
     assert found is not None
     assert found.revoked_at == T0 + 5

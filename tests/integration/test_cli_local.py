@@ -91,6 +91,18 @@ def test_the_help_of_each_command_has_examples(path: str) -> None:
     assert "foreman" in shown.splitlines()[0]
 
 
+def test_every_command_that_prints_data_prints_json() -> None:
+    """All but those that run foreman, the tour for people, the script for a shell, and the groups."""
+    assert {path for path, shown in COMMANDS.items() if "--json" not in shown.partition("Options:")[2]} == {
+        "foreman",
+        "foreman completion",
+        "foreman demo",
+        "foreman keys",
+        "foreman process",
+        "foreman up",
+    }
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_is_told_how_to_complete(shell: str) -> None:
     """The script asks foreman itself, which knows its commands and options."""
@@ -107,7 +119,8 @@ def test_bash_can_read_the_script() -> None:
     subprocess.run(["/bin/bash", "-n"], input=script, text=True, check=True)
 
 
-def test_every_command_is_listed_by_its_first_sentence() -> None:
+@pytest.mark.parametrize("group", [(), ("keys",)])
+def test_every_command_is_listed_by_its_first_sentence(group: tuple[str, ...]) -> None:
     """None is cut off on a terminal of eighty columns."""
-    listed = CliRunner().invoke(main, ["--help"], terminal_width=80).stdout.partition("Commands:\n")[2]
+    listed = CliRunner().invoke(main, [*group, "--help"], terminal_width=80).stdout.partition("Commands:\n")[2]
     assert [line for line in listed.splitlines() if line.endswith("...")] == []

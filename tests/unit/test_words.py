@@ -40,9 +40,21 @@ def test_a_moment_is_a_time_with_its_zone_or_an_age() -> None:
     assert moment(CONTEXT, OPTION, None) is None
 
 
-@pytest.mark.parametrize("given", ["yesterday", "2026-11-24T13:00:00", "-2h", "2 hours", ""])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "yesterday",
+        "2026-11-24T13:00:00",
+        "-2h",
+        "2 hours",
+        "",
+        "999999d",
+        "0001-01-01T00:00+14:00",
+        "2026-11-31T10:00Z",
+    ],
+)
 def test_a_moment_that_may_be_another_elsewhere_is_refused(given: str) -> None:
-    """A time without a zone, and words."""
+    """A time without a zone, words, what is before the first year, and a day that never was."""
     with pytest.raises(click.BadParameter, match="must be a time with its zone"):
         moment(CONTEXT, OPTION, given)
 
