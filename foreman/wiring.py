@@ -280,7 +280,17 @@ def _runner() -> Runner:
     conf = settings().jobs
     leases = LeaseKeeper(stores().claims, conf.lease_s, stopping, settings().workers.shutdown_grace_s)
     retry = RetryPolicy(conf.retry_delay_s, conf.retry_delay_max_s, conf.retry_jitter, conf.max_attempts)
-    return Runner(stores().claims, upstreams(), leases, announcer(), retry, tally(), tracer())
+    return Runner(
+        claims=stores().claims,
+        upstreams=upstreams(),
+        leases=leases,
+        announcer=announcer(),
+        policy=retry,
+        inline_limit_b=settings().artifacts.inline_limit_b,
+        tally=tally(),
+        tracer=tracer(),
+        stopping=stopping,
+    )
 
 
 def _persister() -> Persister:

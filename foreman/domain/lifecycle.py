@@ -18,7 +18,8 @@ class State(StrEnum):
     LOADING = "loading"
     #: The model is in memory and the real call is under way, or its completion waits to be stored.
     WORKING = "working"
-    #: The upstream said ``"done": true`` and the artifact ``completion`` is stored; moved in by ``services/persist``.
+    #: The upstream said ``"done": true`` and the artifact ``completion`` is stored; moved in by ``services/run`` if it
+    #: stays in the database, else by ``services/persist``.
     DONE = "done"
     #: The job will not complete; ``error.code`` says why. Moved in by whichever service finds out.
     FAILED = "failed"

@@ -1,4 +1,4 @@
-"""Runs jobs: one permit, at most one job, from the claim to the record of what came of it.
+"""Runs jobs, one after the other as long as there are any, from the claim to the record of what came of it.
 
 The upstream is connected to before the job leaves ``queued``, so an upstream that is away leaves every job where it is.
 """
@@ -24,6 +24,7 @@ from foreman.queue import messages
 from foreman.store.claims import ended_on_request
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Mapping
 
     from foreman.domain.job import Moment
@@ -97,31 +98,40 @@ class Runner:
     leases: LeaseKeeper
     announcer: Announcer
     policy: RetryPolicy
+    #: Completions up to so many bytes stay in their row.
+    inline_limit_b: int
     tally: Tally
     tracer: Tracer
+    #: Set when this process is to begin nothing more.
+    stopping: threading.Event
 
     def run(self) -> float | None:
-        """Use a permit: claim the best job, run it, record the outcome.
+        """Use a permit: claim the best job, run it, record the outcome; then the next, until no job can be claimed.
 
-        Returns the seconds after which the permit should come back because the job must be tried again; None if it is
+        Returns the seconds after which the permit should come back because a job must be tried again; None if it is
         used up. When no slot is free it is used up too: whoever frees one looks once more.
         """
-        asked_at, began = clock.monotonic(), clock.now()
-        claim = self.claims.claim(began)
-        if isinstance(claim, NoClaim):
-            self._fail_unplaceable()
-            return None
+        while True:
+            asked_at, began = clock.monotonic(), clock.now()
+            claim = self.claims.claim(began)
+            if isinstance(claim, NoClaim):
+                self._fail_unplaceable()
+                return None
+            delay_s = self._run(claim, asked_at, began)
+            if delay_s is not None or self.stopping.is_set():
+                self._look_once_more()
+                return delay_s
+
+    def _run(self, claim: Claim, asked_at: float, began: Moment) -> float | None:
         logs.bind(job_id=claim.job.id, request_id=claim.job.came_with.request_id)
         with self._traced(claim, began) as span:
             try:
                 # The claim is kept alive until the outcome is recorded, however long the database takes.
                 with self.leases.keep(claim, asked_at) as held:
-                    delay_s = self._record(claim, self._execute(claim, held, span), held)
+                    return self._record(claim, self._execute(claim, held, span), held)
             except StaleLease:
                 log.warning("run given up: the claim is somebody else's", attempt=claim.job.attempt)
-                delay_s = None
-        self._look_once_more()
-        return delay_s
+                return None
 
     @contextmanager
     def _traced(self, claim: Claim, began: Moment) -> Iterator[Span]:
@@ -229,12 +239,26 @@ class Runner:
 
     def _complete(self, claim: Claim, completion: Completion, spent: Spent | None) -> Cause | None:
         artifact = _artifact(claim.job.id, "completion", "application/json", completion.body)
+        if artifact.size_b <= self.inline_limit_b:
+            return self._finish(claim, artifact, completion, spent)
         cause = self.claims.complete(claim, artifact, completion.stats, clock.now(), spent)
         if cause is None:
             # The end will be published by whoever stores the completion, and must come after all of the text.
             self.announcer.live.flush()
             self.announcer.messenger.send(messages.persist(claim.job.id))
         return cause
+
+    def _finish(self, claim: Claim, artifact: Artifact, completion: Completion, spent: Spent | None) -> Cause | None:
+        """Where the completion stays in its row there is nothing for ``persist`` to do."""
+        began = clock.now()
+        ended = self.claims.finish(claim, artifact, completion.stats, began, spent)
+        if isinstance(ended, Cause):
+            return ended
+        log.info("job done", size_b=artifact.size_b, attempt=claim.job.attempt)
+        facts: Facts = {"job_id": claim.job.id, "size_b": artifact.size_b, "elsewhere": False}
+        self.tracer.past("persist", claim.job.came_with.traceparent, began, facts)
+        self.announcer.announce(ended)
+        return None
 
     def _hand_back(self, claim: Claim, held: Held) -> Cause | None:
         if held.lost:

@@ -135,10 +135,28 @@ class Claims:
             if cause is None:
                 _update(claim, lease_until=None, stats=to_text(stats))
                 keep(artifact, at)
-                if spent is not None:
-                    # Last, since from here on every other completion of this model waits for our commit.
-                    timings.record(claim.upstream, claim.job.model, spent)
+                _remember(claim, spent)
             return cause
+
+    def finish(
+        self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment, spent: Spent | None = None
+    ) -> Job | Cause | None:
+        """As ``complete``, for an artifact that stays in its row: it is stored by that, and the job is ``done``.
+
+        Returns the job, or the cause for which somebody wanted it ended before.
+
+        Raises:
+            StaleLease: the claim is void; nothing was written.
+        """
+        with write():
+            cause = self._ended(claim)
+            if cause is not None:
+                return cause
+            columns = {"stats": to_text(stats)}
+            job = self.outbox.move(claim.job.id, State.DONE, at, token=claim.token, artifacts=(artifact,), **columns)
+            keep(artifact, at, stored_at=at)
+            _remember(claim, spent)
+            return job
 
     def retry(self, claim: Claim, ready_at: Moment, *, counted: bool, avoid: bool = False) -> Cause | None:
         """Give the job back, to be claimed from ``ready_at`` on; a run that is not ``counted`` uses up no attempt.
@@ -256,6 +274,12 @@ def _update(claim: Claim, **columns: Any) -> None:  # noqa: ANN401  (columns of 
     statement = _update_of(tuple(sorted(columns)))
     if not statement.execute(job_id=claim.job.id, token=claim.token, **columns):
         raise StaleLease(claim.job.id)
+
+
+def _remember(claim: Claim, spent: Spent | None) -> None:
+    """The last statement of its transaction, since from here on every other completion of this model waits for it."""
+    if spent is not None:
+        timings.record(claim.upstream, claim.job.model, spent)
 
 
 def _held(given: Any) -> Any:  # noqa: ANN401  (peewee's expressions are untyped)

@@ -22,6 +22,9 @@ from tests.upstream_faults import held
 #: The waves that are tried on PostgreSQL too: the code is the same, so this is a sample, one crash in each process.
 ON_POSTGRES = (2,)
 
+#: A completion that stays in its row, and one that is put into the store.
+SHORT, LONG = reply("Hi"), reply("Hi" * 500)
+
 #: One of each kind: whoever dies is missed.
 PROCESSES = ("web", "jobs", "artifacts", "webhooks", "clock")
 
@@ -47,9 +50,8 @@ def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
                 url = None
                 if database == "postgresql":
                     url = exits.enter_context(PostgresServer()).create("failpoints")
-                settings = {"FOREMAN_ARTIFACTS_INLINE_LIMIT_B": "50"}  # every completion is put into the store
                 directory = tmp_path_factory.mktemp(database) / "fleet"
-                made = Fleet(directory, database_url=url, processes=PROCESSES, settings=settings)
+                made = Fleet(directory, database_url=url, processes=PROCESSES)
                 running[database] = exits.enter_context(made)
             return running[database]
 
@@ -92,6 +94,7 @@ def test_a_crash_between_two_steps_loses_nothing(
     """Each process on a job's way dies at one point: all events arrive, in order, with at most one extra send."""
     fleet = fleets(database)
     fleet.witness.mood = refuse_once
+    fleet.upstream.default = SHORT if any(point.short for point in wave) else LONG
     for point in wave:
         fleet.control.arm(point.name)
     job_id = submitted(fleet, name_of(wave))
@@ -129,7 +132,7 @@ def frozen_past_their_leases(fleet: Fleet) -> Verdict:
         return 500, 0.0
 
     fleet.witness.mood = mood
-    fleet.upstream.next(held(go_on, reply("too late")))
+    fleet.upstream.next(held(go_on, reply("too late" * 200)))
     said, chats = told(fleet), len(fleet.upstream.chats)
     job_id = submitted(fleet, f"frozen {len(fleet.witness.arrivals)}")
     eventually(lambda: arrived.is_set() and len(fleet.upstream.chats) > chats, "both are at work")
@@ -191,6 +194,7 @@ def test_a_known_bug_is_found(
 ) -> None:
     """The same scenario breaks no promise without the bug and the one expected with it."""
     fleet = fleets("sqlite")
+    fleet.upstream.default = LONG
     verdict = scenario(fleet)
     assert verdict.kept, verdict
     fleet.control.infect(mutant)

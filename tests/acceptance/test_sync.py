@@ -352,7 +352,7 @@ def test_an_answer_survives_the_loss_of_redis(own_directory: Path) -> None:
 def test_an_answer_that_lost_its_worker_ends_with_an_error(own_directory: Path) -> None:
     """What was sent cannot be taken back, so no second run is made of it."""
     with Stack(own_directory) as stack, official(stack) as client:
-        stack.upstream.next(after(1, hang))
+        stack.upstream.next(after(1, hang), hang)
         parts = client.chat("m", messages=MESSAGES, stream=True)
         assert next(parts).message.content == "t0 "
         stack.kill("jobs")

@@ -13,11 +13,16 @@ from tests.acceptance.foreman_up import environment
 from tests.acceptance.stack import PATIENCE_S, Stack, eventually
 from tests.collector import Collector, Taken
 from tests.receiver import fail_first
+from tests.upstream import reply
 
 TRACE, CLIENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 #: The steps of a job that goes well, each delivery aside.
 STEPS = ["submit", "run", "claim", "load", "work", "persist"]
+
+
+#: Bytes: the usual completion stays in its row.
+INLINE_LIMIT_B = 1000
 
 
 @dataclass
@@ -32,7 +37,11 @@ class Traced:
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """Every process sends its spans to one collector."""
     with Collector() as collector:
-        env = {"FOREMAN_TRACES_ENDPOINT": collector.url, "FOREMAN_JOBS_MAX_ATTEMPTS": "2"}
+        env = {
+            "FOREMAN_TRACES_ENDPOINT": collector.url,
+            "FOREMAN_JOBS_MAX_ATTEMPTS": "2",
+            "FOREMAN_ARTIFACTS_INLINE_LIMIT_B": str(INLINE_LIMIT_B),
+        }
         with Stack(tmp_path_factory.mktemp("traces"), env) as stack:
             yield Traced(stack, collector)
 
@@ -78,11 +87,26 @@ def test_a_job_is_one_trace_over_all_processes(traced: Traced) -> None:
         ("queued", 2, False),
         ("working", 1, False),
     ]
-    assert len({each.pid for each in (sent, run, persist, deliveries[0])}) == 4
+    assert len({each.pid for each in (sent, run, deliveries[0])}) == 3
+    assert (persist.pid, persist.facts["elsewhere"]) == (run.pid, False)
+    assert work.ended <= persist.ended <= run.ended
     asked = [each.headers.get("traceparent") for each in stack.upstream.calls if each.path == "/api/chat"]
     assert asked[-2:] == [load.traceparent, work.traceparent]
     told = [each.headers["traceparent"] for each in stack.receiver.requests]
     assert sorted(told) == sorted(each.traceparent for each in deliveries)
+
+
+def test_a_completion_that_is_put_elsewhere_is_stored_by_a_process_of_its_own(traced: Traced) -> None:
+    """The step has the same name and place as where the run itself ends the job, and says what it did."""
+    stack = traced.stack
+    stack.upstream.next(reply("Hi" * INLINE_LIMIT_B))
+    trace = f"{2**64:032x}"
+    stack.settled(submit(stack, trace))
+    found = spans(traced, trace, len(STEPS) + 4)
+    [sent, run, persist] = (next(each for each in found if each.name == name) for name in ("submit", "run", "persist"))
+    assert persist.parent == run.parent == sent.id
+    assert persist.pid != run.pid
+    assert persist.facts["elsewhere"] is True
 
 
 def test_a_trace_that_the_client_does_not_sample_is_passed_on_and_not_sent(traced: Traced) -> None:

@@ -24,6 +24,11 @@ def to(state: str) -> When:
     return lambda args, kwargs, _came: state in {str(each) for each in (*args, *kwargs.values())}
 
 
+def is_done(args: tuple[Any, ...], _kwargs: dict[str, Any], _came: object) -> bool:
+    """A call about a job that is done."""
+    return getattr(args[1], "state", None) == "done"
+
+
 def of(actor: str) -> When:
     """A message to this actor."""
     return lambda args, _kwargs, _came: args[1].address.actor == actor
@@ -53,15 +58,19 @@ class Failpoint:
     function: str
     after: bool
     when: When = always
+    #: Only a completion that stays in its row comes to it; all others come to what only a larger one comes to.
+    short: bool = False
 
 
 _JOBS = "foreman.store.jobs:Jobs.submit"
 _ANNOUNCE = "foreman.store.outbox:Outbox.announce"
+_TOLD = "foreman.queue.announcer:Announcer.announce"
 _SEND = "foreman.queue.messages:Messenger.send"
 _CLAIM = "foreman.store.claims:Claims.claim"
 _TAKE = "foreman.store.claims:Claims._take"
 _BEGIN = "foreman.store.claims:Claims.begin"
 _COMPLETE = "foreman.store.claims:Claims.complete"
+_FINISH = "foreman.store.claims:Claims.finish"
 _KEEP = "foreman.store.claims:keep"
 _UNSTORED = "foreman.store.artifacts:Artifacts.unstored"
 _PUT = "foreman.store.objects:Objects.put"
@@ -121,6 +130,11 @@ POINTS: tuple[Failpoint, ...] = (
     Failpoint("sweep-sent", "clock", _SWEPT, _AFTER, repeating),
     # 12 again. Here a mutant that writes the event after the commit of its transition dies in between.
     Failpoint("done-not-announced", "artifacts", _ANNOUNCE, _BEFORE),
+    # 10 again, where the job is done by it. Behind all others, since no wave can have steps 11 and 12 as well.
+    Failpoint("short-not-announced", "jobs", _ANNOUNCE, _BEFORE, is_done, short=True),
+    Failpoint("short-not-committed", "jobs", _KEEP, _AFTER, short=True),
+    Failpoint("short-committed", "jobs", _FINISH, _AFTER, short=True),
+    Failpoint("short-sent", "jobs", _TOLD, _AFTER, is_done, short=True),
 )
 
 

@@ -74,7 +74,7 @@ def test_no_slot_no_claim(stores: Stores) -> None:
     assert stores.claim().job.id not in {first.job.id, second.job.id}
 
 
-@pytest.mark.parametrize("end", ["complete", "retry", "fail", "expire"])
+@pytest.mark.parametrize("end", ["complete", "finish", "retry", "fail", "expire"])
 def test_every_end_of_a_run_frees_its_slot(stores: Stores, end: str) -> None:
     """Whatever becomes of a run, its slot is free in the same moment."""
     stores = Stores(slots=1)
@@ -82,6 +82,7 @@ def test_every_end_of_a_run_frees_its_slot(stores: Stores, end: str) -> None:
     waiting = stores.submit(quiet())
     ends: dict[str, Any] = {
         "complete": lambda: stores.claims.complete(claim, completion(claim.job.id), {}, T0),
+        "finish": lambda: stores.claims.finish(claim, completion(claim.job.id), {}, T0),
         "retry": lambda: stores.claims.retry(claim, T0 + 10 * LEASE_MS, counted=True),
         "fail": lambda: stores.claims.fail(claim, BOOM, T0),
         "expire": lambda: stores.claims.expire(T0 + LEASE_MS + 1, max_losses=0),
@@ -189,7 +190,7 @@ def test_a_renewed_lease_holds_longer(stores: Stores) -> None:
 
 
 @pytest.mark.parametrize("lost", ["expired", "claimed again", "handed back", "ended"])
-@pytest.mark.parametrize("write", ["renew", "begin", "complete", "retry", "fail"])
+@pytest.mark.parametrize("write", ["renew", "begin", "complete", "finish", "retry", "fail"])
 def test_nothing_is_written_under_a_lost_lease(engine: Engine, stores: Stores, lost: str, write: str) -> None:
     """A worker that was given up for dead, and is not, changes nothing: not its job, not its events or artifacts."""
     stale = stores.working()
@@ -199,6 +200,7 @@ def test_nothing_is_written_under_a_lost_lease(engine: Engine, stores: Stores, l
         "renew": lambda: stores.renew(stale, T0 + 1),
         "begin": lambda: stores.claims.begin(stale, State.WORKING, T0 + 1),
         "complete": lambda: stores.claims.complete(stale, completion(stale.job.id), {"late": 1}, T0 + 1),
+        "finish": lambda: stores.claims.finish(stale, completion(stale.job.id), {"late": 1}, T0 + 1),
         "retry": lambda: stores.claims.retry(stale, T0 + 1, counted=False),
         "fail": lambda: stores.claims.fail(stale, BOOM, T0 + 1),
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from foreman.domain.job import Job
 from foreman.domain.lifecycle import State
 from foreman.errors import ArtifactNotFound
 from tests.stores import BOOM, T0, Engine, Stores, completion, request, together
@@ -32,6 +33,23 @@ def test_a_completion_is_committed_before_the_job_is_done(stores: Stores) -> Non
         stores.artifacts.get(job_id, "completion")
     assert stores.artifacts.unstored(job_id) == completion(job_id, SMALL)
     assert stores.refuses_to_claim(T0 + 10**9), "the model is not run again"
+
+
+def test_a_completion_that_stays_in_its_row_ends_the_job_at_once(engine: Engine, stores: Stores) -> None:
+    """One transaction with the end of the run; all that anybody sees is as if it had been stored later."""
+    other = finished(stores)
+    stores.artifacts.stored(completion(other, SMALL), None, T0 + 1)
+    claim = stores.working(request())
+    job = stores.claims.finish(claim, completion(claim.job.id, SMALL), STATS, T0 + 1)
+    assert isinstance(job, Job)
+    assert stores.jobs.get(job.id) == job
+    assert list(stores.artifacts.of(job.id)) == [completion(job.id, SMALL)]
+    assert list(stores.artifacts.waiting(T0 + 10**9, 10)) == []
+    assert stores.artifacts.unstored(job.id) is None
+    assert stores.artifacts.stored(completion(job.id, SMALL), None, T0 + 2) is None, "a late message changes nothing"
+    assert replace(stores.jobs.get(other), id=job.id, version=job.version) == job
+    one, same = (json.dumps(body) for body in bodies(engine) if body["state"] == "done")
+    assert one.replace(other, job.id) == same.replace(other, job.id)
 
 
 def test_storing_makes_the_job_done_and_announces_it_with_the_artifact(engine: Engine, stores: Stores) -> None:
@@ -99,5 +117,5 @@ def test_a_failure_keeps_the_text_it_had(stores: Stores) -> None:
 
 
 def bodies(engine: Engine) -> list[dict[str, Any]]:
-    """The bodies of all events of a test's one job, in order."""
+    """The bodies of all events, those of one job in order."""
     return [json.loads(bytes(row[0])) for row in engine.rows("SELECT body FROM events ORDER BY sequence")]

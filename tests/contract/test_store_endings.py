@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,17 +42,17 @@ def test_a_running_job_is_ended_by_whoever_runs_it(stores: Stores, endings: Endi
     assert job.failure.code is Cause.CANCELLED
 
 
-@pytest.mark.parametrize("end", ["complete", "retry"])
+@pytest.mark.parametrize("end", ["complete", "finish", "retry"])
 def test_a_run_that_ends_otherwise_is_told_first(stores: Stores, endings: Endings, end: str) -> None:
     """A wish that was accepted is kept: neither a completion nor another run comes after it."""
     claim = stores.working()
     endings.cancel(claim.job.id, Cause.CLIENT_DISCONNECTED, T0 + 1)
-    told = (
-        stores.claims.complete(claim, completion(claim.job.id), {}, T0 + 2)
-        if end == "complete"
-        else stores.claims.retry(claim, T0 + 2, counted=True)
-    )
-    assert told is Cause.CLIENT_DISCONNECTED
+    ends: dict[str, Callable[[], Any]] = {
+        "complete": lambda: stores.claims.complete(claim, completion(claim.job.id), {}, T0 + 2),
+        "finish": lambda: stores.claims.finish(claim, completion(claim.job.id), {}, T0 + 2),
+        "retry": lambda: stores.claims.retry(claim, T0 + 2, counted=True),
+    }
+    assert ends[end]() is Cause.CLIENT_DISCONNECTED
     assert stores.artifacts.unstored(claim.job.id) is None
     assert stores.claims.fail(claim, BOOM, T0 + 3) is not None
 
@@ -105,6 +107,27 @@ def test_cancel_and_completion_have_one_winner(stores: Stores, endings: Endings)
         assert len(ended) == 1
         assert stores.jobs.get(made.job_id) == ended[0]
         assert [state for state, _ in stores.statuses(made.job_id) if State(state) in TERMINAL] == [ended[0].state]
+
+
+def test_cancel_and_the_end_of_a_run_have_one_winner(stores: Stores, endings: Endings) -> None:
+    """Either the run hears of the wish, or the job is ``done`` and whoever cancels is told so; never both."""
+    for _ in range(20):
+        claim = stores.working()
+
+        def cancel(claim: Claim = claim) -> bool:
+            try:
+                return endings.cancel(claim.job.id, Cause.CANCELLED, T0 + 1).state is State.WORKING
+            except JobTerminal:
+                return False
+
+        def finish(claim: Claim = claim) -> bool:
+            return stores.claims.finish(claim, completion(claim.job.id), {}, T0 + 1) is not Cause.CANCELLED
+
+        cancelled, finished = together(2, lambda number, acts=(cancel, finish): acts[number]())  # type: ignore[misc]
+        assert cancelled != finished
+        assert stores.jobs.get(claim.job.id).state is (State.DONE if finished else State.WORKING)
+        if not finished:
+            stores.claims.fail(claim, BOOM, T0 + 2)
 
 
 def test_a_claim_and_a_cancel_have_one_winner(stores: Stores, endings: Endings) -> None:

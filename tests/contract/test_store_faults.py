@@ -167,7 +167,7 @@ def roomy(engine: Engine) -> None:
     engine.database.close_idle()
 
 
-@pytest.mark.parametrize("write", ["submit", "complete", "stored"])
+@pytest.mark.parametrize("write", ["submit", "complete", "finish", "stored"])
 def test_a_full_disk_is_unavailable_and_nothing_is_half_written(sqlite: Engine, write: str) -> None:
     """What was acknowledged is all there, what was refused is not there at all, and with room it goes on."""
     stores = Stores(inline_limit_b=10**9)
@@ -179,6 +179,7 @@ def test_a_full_disk_is_unavailable_and_nothing_is_half_written(sqlite: Engine, 
     writes: dict[str, Callable[[], Any]] = {
         "submit": lambda: stores.submit(request(content="x" * 200_000)),
         "complete": lambda: stores.claims.complete(running, completion(running.job.id, large), {}, T0),
+        "finish": lambda: stores.claims.finish(running, completion(running.job.id, large), {}, T0),
         "stored": lambda: stores.artifacts.stored(made, None, T0),
     }
     before = sqlite.all_rows(*TABLES)

@@ -177,6 +177,17 @@ class StoreMachine(RuleBasedStateMachine):
         if self.held(claim, lambda: self.stores.claims.complete(claim, made, {"n": 1}, self.now)) is not None:
             job.lease_until, job.unstored = None, True
 
+    @rule(claim=claims)
+    def finish(self, claim: Claim) -> None:
+        """The run brought a completion that stays in its row, unless somebody wanted it ended before."""
+        job = self.model.jobs[claim.job.id]
+        if job.state is not State.WORKING or self.asked_to_end(claim):
+            return
+        made = completion(job.id)
+        if self.held(claim, lambda: self.stores.claims.finish(claim, made, {"n": 1}, self.now)) is not None:
+            job.lease_until = None
+            job.move(State.DONE, self.now)
+
     @rule(target=claims)
     def run(self) -> Any:
         """A claim whose run comes as far as the real call."""
@@ -420,6 +431,7 @@ class StoreMachine(RuleBasedStateMachine):
             return job.asked_to_end
         assert self.stores.claims.retry(claim, self.now, counted=True) is Cause.CANCELLED
         assert self.stores.claims.complete(claim, completion(job.id), {}, self.now) is Cause.CANCELLED
+        assert self.stores.claims.finish(claim, completion(job.id), {}, self.now) is Cause.CANCELLED
         return True
 
     def ready(self) -> list[str]:
