@@ -45,9 +45,10 @@ class SubmitForm:
     policy: Policy
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Show it empty, or with the model that a link names."""
-        model = req.params.get("model")
-        self._show(req, resp, {"model": model} if isinstance(model, str) else {}, {})
+        """Show it with the model that a link names, or the only one there is."""
+        models, named = self._models(), req.params.get("model")
+        only = models[0] if len(models) == 1 else ""
+        self._show(req, resp, {"model": named if isinstance(named, str) else only}, {})
 
     on_head = on_get
 
@@ -75,17 +76,19 @@ class SubmitForm:
     def _show(
         self, req: falcon.Request, resp: falcon.Response, given: Mapping[str, str], wrong: Mapping[str, str]
     ) -> None:
-        models = {name for each in self.upstreams.standings() for name in each.survey.available or ()}
         send_page(
             req,
             resp,
             "submit.html",
             given=given,
             wrong=wrong,
-            models=sorted(models),
+            models=self._models(),
             priorities=[each.label for each in Priority],
             once=clock.new_id(),
         )
+
+    def _models(self) -> list[str]:
+        return sorted({name for each in self.upstreams.standings() for name in each.survey.available or ()})
 
 
 def body_of(form: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
