@@ -122,7 +122,8 @@ class Stack:
             self.processes[name] = subprocess.Popen(
                 self.commands[name],
                 cwd=self.directory,
-                env=self.environ(),
+                # libpq's own setting, for a test that has to know whose connection is whose.
+                env=self.environ() | {"PGAPPNAME": name},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -21,11 +21,12 @@ from foreman.cli.main import main
 from tests.acceptance.foreman_up import COMMAND, ROOT
 from tests.acceptance.stack import PATIENCE_S, Stack, eventually
 from tests.addresses import free_port
+from tests.databases import SESSION
 from tests.receiver import always
 from tests.upstream import Behaviour, Exchange, reply, stats
 from tests.upstream_faults import status
 
-pytestmark = pytest.mark.parametrize("running", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("running", [SESSION.engine], indirect=True)
 
 #: What a model may say to whoever reads it on a terminal.
 HOSTILE = "\x1b[2J\x1b]0;title\x07red\x9b31m\r\n"

@@ -15,6 +15,7 @@ import pytest
 from foreman.client import Client, EventSkipped, JobEnded, JobFailed, JobGone, JobNotFound, StateReached, Text
 from foreman.client import SubmissionInvalid as Invalid
 from tests.acceptance.stack import ROOT, Stack, eventually
+from tests.databases import SESSION
 from tests.receiver import Receiver, always
 from tests.upstream import reply
 from tests.upstream_faults import held, status
@@ -23,7 +24,7 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 #: Once is enough: a client does not see which database there is.
-on_sqlite = pytest.mark.parametrize("running", ["sqlite"], indirect=True)
+on_one = pytest.mark.parametrize("running", [SESSION.engine], indirect=True)
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def client(stack: Stack) -> Iterator[Client]:
         yield made
 
 
-@on_sqlite
+@on_one
 def test_a_job_is_submitted_followed_and_read(stack: Stack, client: Client, tmp_path: Path) -> None:
     """States and text as they come, the result, its artifact with the right SHA-256, and the job in the listing."""
     accepted = client.submit(CHAT, metadata={"test": "followed"}, priority="interactive")
@@ -54,7 +55,7 @@ def test_a_job_is_submitted_followed_and_read(stack: Stack, client: Client, tmp_
     assert next(listed).job_id == job.job_id
 
 
-@on_sqlite
+@on_one
 def test_a_long_result_comes_out_of_its_artifact(stack: Stack, client: Client) -> None:
     """Over the inline limit the job has no message; the result is whole all the same."""
     stack.upstream.next(reply("long ", "x" * 5000))
@@ -63,7 +64,7 @@ def test_a_long_result_comes_out_of_its_artifact(stack: Stack, client: Client) -
     assert "message" not in (client.get(job_id).result or {})
 
 
-@on_sqlite
+@on_one
 def test_a_job_is_cancelled_and_deleted(stack: Stack, client: Client) -> None:
     """Cancelling is idempotent, its result is an error with the code, and what is deleted is gone."""
     stack.upstream.next(held(threading.Event()))
@@ -81,7 +82,7 @@ def test_a_job_is_cancelled_and_deleted(stack: Stack, client: Client) -> None:
         client.get(job_id)
 
 
-@on_sqlite
+@on_one
 def test_what_foreman_refuses_is_an_error_that_says_why(stack: Stack, client: Client) -> None:
     """An id that never was, a body that is no job, and a job that is too far to be cancelled."""
     with pytest.raises(JobNotFound):
@@ -95,7 +96,7 @@ def test_what_foreman_refuses_is_an_error_that_says_why(stack: Stack, client: Cl
         client.cancel(job_id)
 
 
-@on_sqlite
+@on_one
 def test_a_failure_of_the_upstream_has_its_status(stack: Stack, client: Client) -> None:
     """What the upstream answered is in the error of the job."""
     stack.upstream.next(status(400, "no such option"))
@@ -104,7 +105,7 @@ def test_a_failure_of_the_upstream_has_its_status(stack: Stack, client: Client) 
     assert (found.value.code, found.value.upstream_status) == ("upstream_rejected", 400)
 
 
-@on_sqlite
+@on_one
 def test_deliveries_are_seen_and_sent_again(stack: Stack, client: Client) -> None:
     """Every try with its outcome; a redelivery is one more; what nobody asked for is not to be had."""
     stack.receiver.answer = always(500)
@@ -127,7 +128,7 @@ def test_deliveries_are_seen_and_sent_again(stack: Stack, client: Client) -> Non
     eventually(lambda: len(list(client.deliveries(job_id))) >= 9, "both were tried")
 
 
-@on_sqlite
+@on_one
 @pytest.mark.parametrize("name", ["client.md", "quickstart.md"])
 def test_the_snippets_do_what_they_show(
     stack: Stack, client: Client, name: str, capsys: pytest.CaptureFixture[str]
@@ -144,7 +145,7 @@ def test_the_snippets_do_what_they_show(
         assert capsys.readouterr().out == "[queued]\n[loading]\n[working]\nHello, world![done]\n"
 
 
-@on_sqlite
+@on_one
 def test_an_operator_sees_the_installation(stack: Stack, client: Client) -> None:
     """Upstreams, origins, health and a ping, as values."""
     [upstream] = client.upstreams()

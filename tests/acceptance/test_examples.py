@@ -20,6 +20,7 @@ import pytest
 from foreman.domain.event import event_headers
 from tests.acceptance.stack import ROOT, Stack, eventually
 from tests.addresses import free_port
+from tests.databases import SESSION
 from tests.receiver import Received
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -31,7 +32,7 @@ PYTHON = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 LONG = "long" * 20
 
 #: Once is enough: a receiver does not see which database there is.
-pytestmark = pytest.mark.parametrize("running", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("running", [SESSION.engine], indirect=True)
 
 
 def in_database(inbox: Path, job_id: str) -> tuple[list[str], str | None]:

@@ -15,12 +15,14 @@ from tests.chaos.failpoints import Failpoint, waves
 from tests.chaos.fleet import Fleet
 from tests.chaos.judge import Arrival, Verdict, judge
 from tests.chaos.moods import good
+from tests.databases import ENGINES, POSTGRESQL, SESSION
 from tests.postgres import PostgresServer
 from tests.upstream import reply
 from tests.upstream_faults import held
 
-#: The waves that are tried on PostgreSQL too: the code is the same, so this is a sample, one crash in each process.
-ON_POSTGRES = (2,)
+#: The waves that are tried on the other database too: the code is the same, so this is a sample, one crash in each
+#: process.
+ON_BOTH = (2,)
 
 #: A completion that stays in its row, and one that is put into the store.
 SHORT, LONG = reply("Hi"), reply("Hi" * 500)
@@ -31,7 +33,12 @@ PROCESSES = ("web", "jobs", "artifacts", "webhooks", "clock")
 #: The processes that hold leases, and what each says that is too late to record what came of its work.
 FROZEN = {"webhooks": "delivery outlived its lease", "jobs": "the claim is somebody else's"}
 
-TABLE = [("sqlite", wave) for wave in waves()] + [("postgresql", waves()[number]) for number in ON_POSTGRES]
+TABLE = [
+    (database, wave)
+    for database in ENGINES
+    for number, wave in enumerate(waves())
+    if database == SESSION.engine or number in ON_BOTH
+]
 
 
 def name_of(value: object) -> str:
@@ -48,7 +55,7 @@ def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         def fleet(database: str) -> Fleet:
             if database not in running:
                 url = None
-                if database == "postgresql":
+                if database == POSTGRESQL:
                     url = exits.enter_context(PostgresServer()).create("failpoints")
                 directory = tmp_path_factory.mktemp(database) / "fleet"
                 made = Fleet(directory, database_url=url, processes=PROCESSES)
@@ -179,7 +186,6 @@ def sent_elsewhere(fleet: Fleet) -> Verdict:
     return judged(fleet, "elsewhere")
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("mutant", "scenario", "kinds"),
     [
@@ -193,7 +199,7 @@ def test_a_known_bug_is_found(
     fleets: Callable[[str], Fleet], mutant: str, scenario: Callable[[Fleet], Verdict], kinds: str
 ) -> None:
     """The same scenario breaks no promise without the bug and the one expected with it."""
-    fleet = fleets("sqlite")
+    fleet = fleets(SESSION.engine)
     fleet.upstream.default = LONG
     verdict = scenario(fleet)
     assert verdict.kept, verdict

@@ -97,12 +97,17 @@ class Fleet(Stack):
             return True
 
     def freeze(self, name: str) -> None:
-        """SIGSTOP, at a moment when nobody writes to SQLite: one that stands still in there holds up all the others."""
-        with (self.directory / "data" / "foreman.db.lock").open("rb") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            self.strike(name, signal.SIGSTOP)
-            state = Path(f"/proc/{self.processes[name].pid}/stat")
-            eventually(lambda: state.read_text().rpartition(") ")[2][0] == "T", f"{name} stands still")
+        """SIGSTOP, at a moment when it is in no transaction: one that stands still in there holds up all the others."""
+        if self.ledger.is_sqlite:
+            with (self.directory / "data" / "foreman.db.lock").open("rb") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                self._stop(name)
+            return
+        self._stop(name)
+        while self.ledger.is_in_transaction(name):
+            self.strike(name, signal.SIGCONT)
+            eventually(lambda: not self.ledger.is_in_transaction(name), f"{name} is between two transactions")
+            self._stop(name)
 
     @contextmanager
     def spared(self, name: str) -> Iterator[None]:
@@ -138,6 +143,11 @@ class Fleet(Stack):
         if self._keeper.is_alive():
             self._keeper.join()
         super().__exit__(kind, error, at)
+
+    def _stop(self, name: str) -> None:
+        self.strike(name, signal.SIGSTOP)
+        state = Path(f"/proc/{self.processes[name].pid}/stat")
+        eventually(lambda: state.read_text().rpartition(") ")[2][0] == "T", f"{name} stands still")
 
     def _keep(self) -> None:
         while not self._over.wait(_LOOK_S):

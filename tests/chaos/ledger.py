@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,12 +25,26 @@ _OPEN = (
     " (SELECT COUNT(*) FROM events WHERE status = 'pending')"
 )
 
+#: What PostgreSQL says of the connections of one process.
+_CONNECTIONS = "SELECT state FROM pg_stat_activity WHERE application_name = '{}'"
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The database at a URL as ``database.url`` has it."""
 
     url: str
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file."""
+        return self.url.startswith("sqlite:")
+
+    def is_in_transaction(self, process: str) -> bool:
+        """Whether PostgreSQL waits, within a transaction, for a process that it knows by this name."""
+        while "active" in (states := {state for (state,) in self._rows(_CONNECTIONS.format(process))}):
+            time.sleep(0.01)
+        return any(state.startswith("idle in transaction") for state in states)
 
     def open(self) -> tuple[int, int]:
         """Jobs that have not ended, and events that are pending."""
@@ -49,7 +64,7 @@ class Ledger:
         return [Try(*row) for row in self._rows(_TRIES)]
 
     def _rows(self, query: str) -> list[Any]:
-        if self.url.startswith("sqlite:"):
+        if self.is_sqlite:
             path = self.url.removeprefix("sqlite:///")
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
                 return connection.execute(query).fetchall()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +14,7 @@ from foreman.queue.follower import Ended, Entry
 from foreman.queue.hub import Hub
 from foreman.queue.live import MAX_DATA_B, MAX_ENTRIES, Draft, Kind, Publisher, _Backlog, key
 from tests.followers import line, read, read_to_end, say, tell, texts, types
-from tests.queues import Engine, eventually, fake_engine, valkey_engine
+from tests.queues import PATIENCE_S, Engine, eventually, fake_engine, valkey_engine
 from tests.valkey import ValkeyServer
 
 JOB = "01JOB"
@@ -179,7 +180,7 @@ def test_a_follower_of_a_silent_job_waits_as_long_as_it_was_told(hub: Hub) -> No
         began = time.monotonic()
         assert follower.next(0) is None
         assert follower.next(0.2) is None
-        assert 0.2 <= time.monotonic() - began < 2
+        assert 0.2 <= time.monotonic() - began < 10
 
 
 def test_a_follower_goes_on_after_the_last_entry_it_has_seen(engine: Engine, publisher: Publisher, hub: Hub) -> None:
@@ -267,13 +268,15 @@ def test_a_stream_is_capped_and_a_follower_that_is_too_late_is_told_of_the_gap(
 def test_a_new_follower_is_heard_at_once(publisher: Publisher, hub: Hub) -> None:
     """The hub does not first sleep out its wait for the streams that it knew of."""
     say(publisher, JOB, "one")
+    waits_s = []
     with hub.follow("01SILENT") as silent:
-        began = time.monotonic()
-        for _ in range(10):
+        for _ in range(11):
             assert silent.next(0.05) is None  # now the hub waits, for half a second
+            began = time.monotonic()
             with hub.follow(JOB) as follower:
-                assert isinstance(follower.next(5), Entry)
-        assert time.monotonic() - began < 2.5
+                assert isinstance(follower.next(PATIENCE_S), Entry)
+            waits_s.append(time.monotonic() - began)
+    assert statistics.median(waits_s) < 0.3
 
 
 def test_a_hub_keeps_nothing_of_followers_that_are_gone(publisher: Publisher, hub: Hub) -> None:

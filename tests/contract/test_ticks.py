@@ -67,11 +67,13 @@ def slots(engine: Engine, name: str) -> list[int]:
 
 def test_three_clocks_send_each_tick_once(engine: Engine) -> None:
     """However many clock processes run, each interval gets one message, and none is left out."""
-    with ticking(engine, (Tick("sweep", 0.2, sweep()),), clocks=3):
-        eventually(lambda: len(slots(engine, "sweep")) >= 8)
-    taken = slots(engine, "sweep")
-    assert taken == list(range(taken[0], taken[-1] + 1))
-    assert engine.client.llen(SENT) == len(taken)
+    hand = HandClock(1_700_000_000_000)
+    with ticking(engine, (Tick("sweep", 0.1, sweep()),), clocks=3, now=hand):
+        for number in range(8):
+            taken = [17_000_000_000 + each for each in range(number + 1)]
+            eventually(lambda taken=taken: slots(engine, "sweep") == taken)  # type: ignore[misc]
+            hand.now += 100
+    assert engine.client.llen(SENT) == len(slots(engine, "sweep"))
 
 
 def test_each_tick_has_its_own_interval(engine: Engine) -> None:
@@ -98,4 +100,4 @@ def test_a_clock_stops_promptly(engine: Engine) -> None:
     with ticking(engine, (Tick("prune", 3600, prune()),)):
         eventually(lambda: bool(slots(engine, "prune")))
         began = time.monotonic()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5

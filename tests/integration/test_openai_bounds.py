@@ -64,7 +64,7 @@ def test_a_silent_upstream_is_stalled_and_a_comment_is_not_silence(server: FakeO
 
     def commenting(exchange: Any) -> None:
         say(exchange, [])
-        for _ in range(8):
+        for _ in range(12):
             exchange.pause(0.1)
             exchange.chunk(b": keep-alive\n\n")
         for value in chunks("a"):
@@ -72,7 +72,7 @@ def test_a_silent_upstream_is_stalled_and_a_comment_is_not_silence(server: FakeO
         exchange.end()
 
     server.next(commenting, after([delta("a")], faults.hang))
-    assert isinstance(chat(call, stall_timeout_s=0.1), Completion)
+    assert isinstance(chat(call, stall_timeout_s=1), Completion)
     with connected(server.url) as other:
         assert chat(other, stall_timeout_s=0.2) == fault.stalled(0.2)
 
@@ -120,19 +120,19 @@ def test_an_abort_ends_a_load_during_a_look(server: FakeOpenAI, call: Call) -> N
 
 
 def test_an_abort_ends_a_load_between_two_looks(server: FakeOpenAI, call: Call) -> None:
-    """Then nothing is blocked that could be shut down; the third look is followed by a pause of a second."""
+    """Then nothing is blocked that could be shut down; the fourth look is followed by a pause of two seconds."""
     server.loading = True
     outcome: list[object] = []
     thread = threading.Thread(target=lambda: outcome.append(call.load(PAYLOAD, timeout_s=60)))
     thread.start()
-    server.wait_for(lambda: len(server.calls) == 3)
-    assert server.calls[2].ended.wait(5)
+    server.wait_for(lambda: len(server.calls) == 4)
+    assert server.calls[3].ended.wait(5)
     started = time.monotonic()
     call.abort()
     thread.join(10)
-    assert time.monotonic() - started < SLACK_S
+    assert time.monotonic() - started < 1.5
     assert isinstance(outcome[0], Aborted)
-    assert len(server.calls) == 3
+    assert len(server.calls) == 4
 
 
 def aborted_once(condition: Any, server: FakeOpenAI, call: Call, act: Any) -> tuple[object, float]:

@@ -114,9 +114,9 @@ def test_an_answer_that_came_whole_is_read_from_a_closed_connection(ollama: Fake
 
 
 def test_slow_tokens_are_no_stall(ollama: FakeOllama, call: Call) -> None:
-    """A chat may take many times the stall timeout, as long as something comes."""
-    ollama.next(reply(*"abcdefgh", delay_s=0.1))
-    assert isinstance(chat(call, stall_timeout_s=0.3), Completion)
+    """A chat may take longer than the stall timeout, as long as something comes."""
+    ollama.next(reply(*"abcdefgh", delay_s=0.4))
+    assert isinstance(chat(call, stall_timeout_s=2), Completion)
 
 
 def test_a_load_ends_at_its_deadline(ollama: FakeOllama, call: Call) -> None:
@@ -156,7 +156,7 @@ def test_an_answer_that_is_done_is_not_held_up_by_what_follows(ollama: FakeOllam
     started = time.monotonic()
     assert call.load(PAYLOAD, timeout_s=30) is None
     assert isinstance(chat(call), Completion)
-    assert time.monotonic() - started < 0.5 + 2 * SLACK_S
+    assert time.monotonic() - started < 2 * SLACK_S
     assert len({received.peer for received in ollama.calls}) == 2
 
 

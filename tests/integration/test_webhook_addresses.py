@@ -18,9 +18,10 @@ from tests.receiver import Receiver
 from tests.resolver import resolver
 
 LOOPBACK = Policy(allow_http=True, allowed_nets=(ip_network("127.0.0.0/8"),))
-#: Seconds one try may take in these tests, and how much later than that it may end.
+#: Seconds one try may take in these tests, and how much later than that it may end on a busy machine; how exact it is
+#: on a calm one is what ``test_webhook_bounds`` shows.
 TIMEOUT_S = 0.6
-GRACE_S = 0.5
+GRACE_S = 4.0
 
 
 def target(url: str, policy: Policy = LOOPBACK) -> Target:
