@@ -26,6 +26,9 @@ _ID = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{24}\b")
 _UP = "foreman up"
 _LASTS = re.compile(r"(?:^|\s)foreman up(?:\s|$)")
 
+#: Lets the shell find what was installed; a reader who is not told so has no ``foreman``.
+_ACTIVATE = ". .venv/bin/activate"
+
 #: A command at which a reader looks for a while.
 _LOOKS = re.compile(r"--watch\b")
 
@@ -69,6 +72,12 @@ def _joined(lines: list[str]) -> Iterator[str]:
             command = []
 
 
+def _stranger() -> str:
+    """The search path of somebody who has activated nothing."""
+    ours = Path(sys.executable).parent
+    return os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if Path(each) != ours)
+
+
 @dataclass
 class Terminal:
     """A reader's machine: a home, variables that were exported, a foreman that may be running in another window."""
@@ -82,8 +91,7 @@ class Terminal:
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        own = {"HOME": str(self.directory), "TMPDIR": str(self.directory), "XDG_STATE_HOME": "", "PATH": path}
+        own = {"HOME": str(self.directory), "TMPDIR": str(self.directory), "XDG_STATE_HOME": "", "PATH": _stranger()}
         self.environ = own | {"FOREMAN_WEB_BIND": f"127.0.0.1:{self.ports['8420']}"}
         self._windows: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -93,6 +101,9 @@ class Terminal:
         ``foreman up`` ends the one that is running.
         """
         command = self._here(command)
+        if command.startswith(_ACTIVATE):
+            self.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), _stranger()])
+            return ""
         if command.startswith("export "):
             self.environ |= dict(each.split("=", 1) for each in command.split()[1:])
             return ""

@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -94,7 +95,16 @@ def demo() -> None:
             _show_recovery(service, receiver)
             _step("Stopping it")
         _note("every process has ended, and the exit status was 0")
-    click.echo(f"\nDone in {clock.monotonic() - began:.0f} s. For real use: foreman up")
+    click.echo(f"\nDone in {clock.monotonic() - began:.0f} s. For real use: {_called()} up")
+
+
+def _called() -> str:
+    """How this terminal can call foreman: by its name, or by its path where no environment is activated."""
+    installed = Path(sys.executable).with_name("foreman")
+    found = shutil.which("foreman")
+    if not installed.exists() or (found is not None and Path(found).samefile(installed)):
+        return "foreman"
+    return min(os.path.relpath(installed), str(installed), key=len)
 
 
 def _settings(folder: Path, secret: str) -> Settings:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -34,6 +35,8 @@ def test_the_demo_shows_every_webhook_and_the_recovery_without_one(tmp_path: Pat
     assert "webhook done: pending, tries so far 0" in said
     assert said.count("smollm2:135m says: ") == 2
     assert "the exit status was 0" in said
+    called = said.rpartition("For real use: ")[2].removesuffix(" up\n")
+    assert shutil.which(called) or (tmp_path / called).exists(), called
     assert processes(str(tmp_path)) == {}
     assert list(tmp_path.glob("foreman-*")) == []
 

@@ -26,7 +26,7 @@ def test_the_session_of_the_readme_goes_as_it_is_printed(tmp_path: Path) -> None
     readme = blocks(ROOT / "README.md")
     [receiver] = [block.text for block in readme if block.language == "python"]
     with Terminal(tmp_path / "reader") as terminal:
-        heard = terminal.open("receiver", "python", "-c", receiver)
+        heard = terminal.open("receiver", "python3", "-c", receiver)
         for block in readme:
             for command, shown in block.commands() if block.language in {"sh", "console"} else ():
                 printed = terminal.like_the_document(terminal.enter(command))
@@ -58,7 +58,7 @@ def test_every_command_of_the_quickstart_works_in_its_order(tmp_path: Path) -> N
     with FakeOllama() as upstream, Terminal(tmp_path / "reader") as terminal:
         terminal.ports["11434"] = upstream.port
         [receiver] = [block.text for block in blocks(ROOT / "README.md") if block.language == "python"]
-        heard = terminal.open("receiver", "python", "-c", receiver)
+        heard = terminal.open("receiver", "python3", "-c", receiver)
         for block in blocks(ROOT / "docs/quickstart.md"):
             for command, _ in block.commands():
                 terminal.enter(command)
