@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from foreman import clock, logs
 from foreman.domain import event, metric
 from foreman.domain.came_with import trace_header
-from foreman.domain.delivery import Delivered, RetryIn, Schedule, decide, is_success
+from foreman.domain.delivery import Delivered, RetryIn, Schedule, Stopped, decide, is_success
 from foreman.domain.origin_health import Circuit, is_down
 from foreman.domain.sender_shares import pace_after
 from foreman.errors import StaleLease
@@ -16,17 +16,32 @@ from foreman.queue import messages
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Sequence
 
     from foreman.domain.delivery import Attempt, Decision
     from foreman.net.webhooks import WebhookSender
     from foreman.queue.messages import Messenger
-    from foreman.services.senders import Senders
+    from foreman.services.senders import Seat, Senders
     from foreman.store.events import Events, Sending
     from foreman.store.origins import Origins
     from foreman.tally import Tally
     from foreman.traces import Facts, Tracer
 
 log = logs.get_logger(__name__)
+
+
+#: Seconds for which a thread stays with one origin while others were refused a sender: some twenty tries of a receiver
+#: that answers at once, so that a message for each of them is not what sending costs; and short beside the second in
+#: which a healthy receiver is to have its events.
+STAY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What follows from a try: the event that the thread tries next, or the seconds until this one is tried again."""
+
+    then: Sending | None = None
+    delay_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +66,22 @@ class Deliverer:
     def deliver(self, job_id: str) -> float | None:
         """Send the job's due events, and then what else its origin waits for, until nothing is left or a try fails.
 
+        Or until the thread has stayed for ``STAY_S`` while another origin was refused a sender.
         Returns the seconds after which to call again because a try of this job failed; None if there is nothing to come
         back for.
         """
-        at = job_id
-        while True:
-            with self.senders.seat() as seat:
-                now = clock.now()
-                sending = self.events.claim(at, now, seat.take, beside=True)
-                if sending is None:
-                    return None
-                delay_s = self._try(sending)
-            if not self._may_go_on(sending.origin) or delay_s is not None:
-                self._wake(sending.origin)
-                return self._come_back(sending.job_id, delay_s, job_id)
-            at = sending.job_id
+        stays_until = clock.monotonic() + STAY_S
+        with self.senders.seat() as seat:
+            sending = self.events.claim(job_id, clock.now(), seat.take, beside=True)
+            if sending is None:
+                return None
+            while (ended := self._try(sending, seat, stays_until)).then is not None:
+                sending = ended.then
+        self._make_way(sending.origin)
+        return self._come_back(sending.job_id, ended.delay_s, job_id)
 
-    def _try(self, sending: Sending) -> float | None:
+    def _try(self, sending: Sending, seat: Seat, stays_until: float) -> _Ended:
+        """One try, its record, and in the same transaction the claim of what this thread sends next."""
         logs.bind(job_id=sending.job_id, request_id=sending.came_with.request_id)
         attempt = self._send(sending)
         decision = decide(
@@ -78,11 +92,14 @@ class Deliverer:
             jitter=clock.jitter(self.spread),
             now=clock.now(),
         )
+        answers_now = self.senders.learn(sending.origin, pace_after(attempt))
+        # Where a try failed it is first noted what that says of the origin.
+        goes_on = isinstance(decision, Delivered | Stopped) and self._may_go_on(sending.origin, stays_until)
         try:
-            self.events.record(sending, attempt, decision, clock.now())
+            then = self.events.record(sending, attempt, decision, clock.now(), seat.take if goes_on else None)
         except StaleLease:
             log.warning("delivery outlived its lease", job_id=sending.job_id, state=str(sending.state))
-            return None
+            return _Ended()
         self._count(sending, attempt, decision)
         log.info(
             "webhook tried",
@@ -94,8 +111,10 @@ class Deliverer:
             outcome=type(decision).__name__.lower(),
             duration_ms=attempt.duration_ms,
         )
-        self._learn(sending, attempt)
-        return decision.delay_s if isinstance(decision, RetryIn) else None
+        if self._closes(sending, attempt) or answers_now:
+            # It had one sender, and now there is room for as many as its cap allows.
+            self._wake(self.events.next_due(sending.origin, clock.now(), self.events.origin_limit))
+        return _Ended(then, decision.delay_s if isinstance(decision, RetryIn) else None)
 
     def _send(self, sending: Sending) -> Attempt:
         facts: Facts = {"job_id": sending.job_id, "state": str(sending.state), "attempt": sending.attempt}
@@ -122,9 +141,8 @@ class Deliverer:
         if isinstance(decision, Delivered):
             self.tally.observe(metric.LAG, (clock.now() - sending.created_at) / 1000)
 
-    def _learn(self, sending: Sending, attempt: Attempt) -> None:
-        """What the try says of its origin, for the tries of others."""
-        wakes = self.senders.learn(sending.origin, pace_after(attempt))
+    def _closes(self, sending: Sending, attempt: Attempt) -> bool:
+        """Note what the try says of its origin for all processes; whether its circuit has closed by that."""
         down = is_down(attempt)
         if down:
             health = self.origins.failed(sending.origin, attempt, jitter=clock.jitter(self.spread), now=clock.now())
@@ -132,23 +150,22 @@ class Deliverer:
                 log.warning("circuit open", origin=sending.origin, failures=health.failures, until=health.open_until)
         elif down is not None and sending.doubted and self.origins.answered(sending.origin):
             log.info("circuit closed", origin=sending.origin)
-            wakes = True
-        if wakes:
-            # It had one sender, and now there is room for as many as its cap allows.
-            self._wake(sending.origin, self.events.origin_limit)
+            return True
+        return False
 
-    def _may_go_on(self, origin: str) -> bool:
-        """Whether this thread may take its origin's next event: no other was refused a sender, and nobody stops us."""
-        turned_away = self.senders.turned_away()
-        if turned_away is not None:
-            self._wake(turned_away)
-        return turned_away in {None, origin} and not self.stopping.is_set()
+    def _may_go_on(self, origin: str, stays_until: float) -> bool:
+        """Whether this thread may take its origin's next event: nobody stops us, nobody waits for it too long."""
+        return not self.stopping.is_set() and (clock.monotonic() < stays_until or not self.senders.others_wait(origin))
 
-    def _wake(self, origin: str, count: int = 1) -> None:
-        """Have ``count`` senders look at the origin: there is room for that many more of its tries."""
-        due = self.events.next_due(origin, clock.now(), count)
-        if due:
-            self.messenger.send_all(messages.deliver(each) for each in due)
+    def _make_way(self, origin: str) -> None:
+        """This thread has left ``origin``: have others look at it again, and at who was refused a sender for it."""
+        now = clock.now()
+        origins = dict.fromkeys(each for each in (self.senders.turned_away(), origin) if each is not None)
+        self._wake([job_id for each in origins for job_id in self.events.next_due(each, now)])
+
+    def _wake(self, job_ids: Sequence[str]) -> None:
+        if job_ids:
+            self.messenger.send_all(messages.deliver(each) for each in job_ids)
 
     def _come_back(self, tried: str, delay_s: float | None, asked: str) -> float | None:
         """A retry is Dramatiq's, of the message that it handles; one for another job is a message of its own."""

@@ -52,6 +52,11 @@ class Senders:
         with self._lock:
             return self._turned_away.popitem(last=False)[0] if self._turned_away else None
 
+    def others_wait(self, origin: str) -> bool:
+        """Whether somebody else than ``origin`` was refused a sender and not looked at since."""
+        with self._lock:
+            return len(self._turned_away) > (origin in self._turned_away)
+
     def take(self, origin: str, *, retry: bool) -> bool | None:
         """Hold one more sender for ``origin``, and say whether as a doubtful one.
 
@@ -79,14 +84,15 @@ class Senders:
 
 
 class Seat:
-    """One thread's sender, from ``take`` to the end of the ``with`` block."""
+    """One thread's sender, from ``take`` to the end of the ``with`` block or to the next ``take``."""
 
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
         self._taken: tuple[str, bool] | None = None
 
     def take(self, origin: str, retry: bool) -> bool:  # noqa: FBT001  it is called by position, by the store
-        """Whether the origin may hold one more sender, which it then does."""
+        """Whether the origin may hold one more sender, which it then does; what this seat held is given back first."""
+        self._leave()
         doubtful = self._senders.take(origin, retry=retry)
         if doubtful is None:
             return False
@@ -97,8 +103,11 @@ class Seat:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         if self._taken is not None:
-            origin, doubtful = self._taken
+            (origin, doubtful), self._taken = self._taken, None
             self._senders.give_back(origin, doubtful=doubtful)
 
 

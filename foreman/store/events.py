@@ -119,10 +119,13 @@ class Events:
                 return None
         # With the power goes the sender too: undone, the event is due as it was, and is sent again with the same id.
         with write(durable=False):
-            taken = self._claim(_HEAD.first(job_id=job_id, now=now), now, admits)
-            if taken is None and origin is not None:
-                taken = self._claim(_OVERDUE.first(origin=origin, now=now), now, admits)
-            return taken
+            return self._claim_next(job_id, origin, now, admits)
+
+    def _claim_next(self, job_id: str, origin: str | None, now: Moment, admits: Admits) -> Sending | None:
+        taken = self._claim(_HEAD.first(job_id=job_id, now=now), now, admits)
+        if taken is None and origin is not None:
+            taken = self._claim(_OVERDUE.first(origin=origin, now=now), now, admits)
+        return taken
 
     def _claim(self, event: Any, now: Moment, admits: Admits) -> Sending | None:  # noqa: ANN401  (a prepared statement's row)
         if event is None:
@@ -158,10 +161,14 @@ class Events:
             doubted=doubted,
         )
 
-    def record(self, sending: Sending, attempt: Attempt, decision: Decision, now: Moment) -> None:
+    def record(
+        self, sending: Sending, attempt: Attempt, decision: Decision, now: Moment, then: Admits | None = None
+    ) -> Sending | None:
         """Write what came of a try, and make the job's next event due when this one is over.
 
         An event that was redelivered while this try was under way is due again at once, unless this try ended it well.
+        With ``then`` the sender goes on: what ``claim`` would give it, admitted by ``then``, is claimed in the same
+        transaction, when the place of this try is free again, and returned.
 
         Raises:
             StaleLease: the try took longer than its lease and somebody else has the event; nothing was written.
@@ -187,6 +194,7 @@ class Events:
             if isinstance(decision, Stopped):
                 _stop(sending.job_id)
             pass_turn(sending.job_id, now)
+            return self._claim_next(sending.job_id, sending.origin, now, then) if then else None
 
     def hopeless(self, before: Moment, limit: int) -> Sequence[str]:
         """Jobs whose next event has been due since ``before`` at an origin whose circuit has not closed since then."""
@@ -210,8 +218,7 @@ class Events:
     def next_due(self, origin: str, now: Moment, limit: int = 1) -> Sequence[str]:
         """Jobs with an event due at ``origin`` that nobody holds, longest overdue first; at most ``limit``."""
         with read():
-            due = EventRow.select(EventRow.job_id).where((EventRow.origin == origin) & _due(now))
-            return [row.job_id for row in due.order_by(EventRow.next_attempt_at).limit(limit)]
+            return [row.job_id for row in _NEXT_DUE.rows(origin=origin, now=now, limit=limit)]
 
     def due(self, now: Moment, limit: int, after: str = "") -> Due:
         """Jobs with an event due that nobody holds: what the sweep wakes senders for, one origin after the other.
@@ -319,9 +326,9 @@ def _head(given: Any) -> Any:  # noqa: ANN401  (as above)
     )
 
 
-def _overdue(given: Any) -> Any:  # noqa: ANN401  (as above)
+def _overdue(given: Any, limit: Any = 1) -> Any:  # noqa: ANN401  (as above)
     due = EventRow.select().where((EventRow.origin == given.origin) & _due(given.now))
-    return due.order_by(EventRow.next_attempt_at).limit(1)
+    return due.order_by(EventRow.next_attempt_at).limit(limit)
 
 
 _HEAD = Statement(lambda given: locked(_head(given)))
@@ -331,6 +338,8 @@ _OVERDUE = Statement(lambda given: locked(_overdue(given), skip=True))
 _IS_DUE = Statement(lambda given: _head(given).select(EventRow.sequence))
 
 _IS_OVERDUE = Statement(lambda given: _overdue(given).select(EventRow.job_id))
+
+_NEXT_DUE = Statement(lambda given: _overdue(given, given.limit).select(EventRow.job_id))
 
 _ORIGIN = Statement(lambda given: EventRow.select(EventRow.origin).where(EventRow.job_id == given.job_id).limit(1))
 

@@ -52,12 +52,12 @@ def _nobodys_turn(_old: Callable[..., Any]) -> Callable[..., Any]:
 def _unfenced(old: Callable[..., Any]) -> Callable[..., Any]:
     """The outcome of a try is written whoever holds the event, and whatever came of it meanwhile."""
 
-    def record(self: Any, sending: Any, attempt: Any, decision: Any, now: int) -> None:
+    def record(self: Any, sending: Any, attempt: Any, decision: Any, now: int, *then: Any) -> Any:
         with write():
             this = (EventRow.job_id == sending.job_id) & (EventRow.sequence == sending.sequence)
             EventRow.update(lease_until=now, status="pending").where(this).execute()
             token = EventRow.select(EventRow.lease_token).where(this).scalar()
-            old(self, replace(sending, token=token), attempt, decision, now)
+            return old(self, replace(sending, token=token), attempt, decision, now, *then)
 
     return record
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from foreman.domain.delivery import Delivered, RetryIn
 from foreman.domain.origin_health import Circuit
+from foreman.errors import StaleLease
 from foreman.store.events import Due
 from foreman.store.origins import OriginStatus
 from tests.stores import GONE, LATE, OK, ORIGIN, SENDING_MS, T0, Engine, Stores, outcome, request, together
@@ -133,6 +136,69 @@ def test_senders_that_go_on_beside_never_take_the_same_event(stores: Stores) -> 
 
     together(8, drain)
     assert sorted(sent) == sorted(ids)
+
+
+def admit(_origin: str, _retry: bool) -> bool:  # noqa: FBT001 (as the store calls it)
+    """There is a sender for everything."""
+    return True
+
+
+def test_a_sender_goes_on_with_the_place_of_the_try_that_it_records(stores: Stores) -> None:
+    """In one transaction: first with the same job, then with its origin's next, and the cap is held all the while."""
+    stores = Stores(origin_limit=2)
+    first = stores.working(at=T0).job.id
+    second, third = (stores.submit(at=T0 + number).id for number in range(1, 3))
+    now = T0 + 10
+    one, other = stores.events.claim(first, now), stores.events.claim(second, now)
+    assert one is not None
+    assert other is not None
+    assert stores.events.claim(third, now) is None
+    then = stores.events.record(one, OK, Delivered(), now, admit)
+    assert then is not None
+    assert (then.job_id, then.sequence, then.attempt) == (first, 2, 1)
+    assert stores.events.claim(third, now) is None
+    end = stores.events.record(then, OK, Delivered(), now, admit)
+    assert end is not None
+    assert (end.job_id, end.sequence) == (first, 3)
+    last = stores.events.record(end, OK, Delivered(), now, admit)
+    assert last is not None
+    assert last.job_id == third
+    assert stores.events.record(last, OK, Delivered(), now, admit) is None
+    assert stores.events.record(other, OK, Delivered(), now) is None
+
+
+def test_a_sender_that_goes_on_is_asked_for_like_any_other(stores: Stores) -> None:
+    """Where there is none for the next event the outcome is written all the same; under a lost lease nothing is."""
+    first, second = stores.submit(at=T0).id, stores.submit(at=T0 + 1).id
+    sending = stores.events.claim(first, T0 + 2)
+    assert sending is not None
+    assert stores.events.record(sending, OK, Delivered(), T0 + 3, lambda _origin, _retry: False) is None
+    assert stores.events.of(first)[0].status == "delivered"
+    with pytest.raises(StaleLease):
+        stores.events.record(sending, OK, Delivered(), T0 + 3, admit)
+    assert attempts(stores, second) == [0]
+
+
+def test_senders_that_go_on_in_one_transaction_never_hold_more_than_the_cap(stores: Stores) -> None:
+    """Eight of them drain forty jobs of one origin, each event by one of them, and never more than three at once."""
+    stores = Stores(origin_limit=3)
+    ids = [stores.submit().id for _ in range(40)]
+    sent: list[str] = []
+    most: list[int] = []
+
+    def drain(number: int) -> None:
+        sending = stores.events.claim(ids[number], T0, beside=True)
+        while sending is not None or stores.events.counts()["pending"]:
+            if sending is None:
+                sending = stores.events.claim(ids[number], T0, beside=True)
+                continue
+            most.append(sum(each.in_flight for each in stores.origins.of_note(T0, 9)))
+            sent.append(sending.job_id)
+            sending = stores.events.record(sending, OK, Delivered(), T0, admit)
+
+    together(8, drain)
+    assert sorted(sent) == sorted(ids)
+    assert max(most) <= 3
 
 
 def test_who_is_not_admitted_takes_nothing(engine: Engine, stores: Stores) -> None:

@@ -77,3 +77,32 @@ def test_a_sender_is_free_again_however_its_try_ended() -> None:
         pass  # nothing was taken, and nothing is given back
     with ExitStack() as exits:
         assert held(exits, senders, "b")
+
+
+def test_a_thread_that_goes_on_asks_anew_and_holds_one_sender() -> None:
+    """The one that it held is free for whoever asks first, itself included; refused, it holds none."""
+    senders = Senders(2, 0.5)
+    with ExitStack() as exits:
+        seat = exits.enter_context(senders.seat())
+        assert seat.take("a", FIRST_TRY)
+        assert seat.take("a", FIRST_TRY)
+        assert not held(exits, senders, "b")
+        senders.learn("a", Pace.PROMPT)
+        assert seat.take("a", FIRST_TRY)
+        assert held(exits, senders, "b")
+        assert not seat.take("c", FIRST_TRY)
+        assert held(exits, senders, "a")
+
+
+def test_a_thread_knows_whether_others_wait_for_a_sender() -> None:
+    """Its own origin does not count: that one it serves already."""
+    senders = Senders(2, 0.5)
+    with ExitStack() as exits:
+        assert held(exits, senders, "a")
+        assert not held(exits, senders, "a")
+        assert not senders.others_wait("a")
+        assert not held(exits, senders, "b")
+        assert senders.others_wait("a")
+        assert senders.others_wait("b")
+        assert [senders.turned_away(), senders.turned_away()] == ["a", "b"]
+        assert not senders.others_wait("a")
