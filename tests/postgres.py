@@ -19,7 +19,7 @@ from foreman.bundled import postgres
 from tests.addresses import LOOPBACK, free_port
 
 #: Seconds in which the server must answer after a start, recovery after a kill included. It takes some 100 ms.
-_START_S = 30.0
+_START_S = 60.0
 
 #: Durability costs time, and a test that pulls the plug kills the server, not the machine.
 _OPTIONS = {

@@ -100,7 +100,7 @@ class Receiver:
         """The bodies of ``requests``, parsed."""
         return [request.json for request in self.requests]
 
-    def wait_for(self, condition: int | Callable[[Sequence[Received]], bool], timeout_s: float = 10) -> list[Received]:
+    def wait_for(self, condition: int | Callable[[Sequence[Received]], bool], timeout_s: float = 60) -> list[Received]:
         """What came in, once that is ``condition`` requests or more, or ``condition(requests)`` holds.
 
         Raises: AssertionError, which says what did come in, if it takes longer than ``timeout_s``.

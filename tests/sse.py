@@ -75,7 +75,7 @@ class Following:
         sock = self._connection.sock
         if sock is not None:
             sock.shutdown(socket.SHUT_RDWR)
-        self.ended.wait(10)
+        self.ended.wait(60)
         self._connection.close()
 
     def __enter__(self) -> Self:

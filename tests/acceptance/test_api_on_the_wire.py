@@ -18,7 +18,7 @@ BODY = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "He
 HEAD = b"POST /jobs HTTP/1.1\r\nHost: foreman\r\nContent-Type: application/json\r\n"
 
 #: Seconds after which a server that does not answer counts as hanging.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def last_call(stack: Stack, before: int) -> Received:
 
 def assert_hung_up(call: Received) -> None:
     """The upstream has noticed, and stops generating."""
-    assert call.ended.wait(10)
+    assert call.ended.wait(60)
     assert call.hung_up
 
 

@@ -192,8 +192,8 @@ def test_a_job_that_cannot_start_in_time_fails_in_the_queue(stack: Stack) -> Non
 
 def test_a_prompt_that_takes_longer_than_the_stall_timeout_is_waited_for(stack: Stack) -> None:
     """Ollama sends nothing until it has read the prompt: no silence of an upstream that has stalled."""
-    stack.upstream.next(reply("late", delay_s=2))
-    assert stack.settled(stack.submit(max_attempts=1, stall_timeout_s=1))["state"] == "done"
+    stack.upstream.next(reply("late", delay_s=3))
+    assert stack.settled(stack.submit(max_attempts=1, stall_timeout_s=2))["state"] == "done"
 
 
 def test_half_a_character_in_the_text_does_not_keep_a_job_from_ending(stack: Stack) -> None:

@@ -23,7 +23,7 @@ from foreman.bundled.request import DEFAULT_CONTEXT
 from foreman.domain.moment import parse_rfc3339
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 HELLO = [{"role": "user", "content": "Say hello."}]
 #: A form that only a long answer has, since a model of this size may stop after a word.
 LONG = {"type": "array", "items": {"type": "integer"}, "minItems": 600}

@@ -12,7 +12,7 @@ import pytest
 
 from foreman.bundled import postgres, sockets
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 Start = Callable[[Path], "subprocess.Popen[bytes]"]
 

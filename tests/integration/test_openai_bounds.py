@@ -55,8 +55,8 @@ def test_a_chat_ends_at_its_deadline_whatever_the_server_does(server: FakeOpenAI
     """The wall clock decides, comments or not."""
     server.next(behaviour)
     started = time.monotonic()
-    assert fault_of(chat(call, exec_timeout_s=0.4)) == (Cause.EXEC_TIMEOUT, False, True)
-    assert time.monotonic() - started < 0.4 + SLACK_S
+    assert fault_of(chat(call, exec_timeout_s=1.5)) == (Cause.EXEC_TIMEOUT, False, True)
+    assert time.monotonic() - started < 1.5 + SLACK_S
 
 
 def test_a_silent_upstream_is_stalled_and_a_comment_is_not_silence(server: FakeOpenAI, call: Call) -> None:
@@ -105,7 +105,7 @@ def test_an_abort_ends_a_chat_at_once(server: FakeOpenAI, call: Call, behaviour:
     outcome, took_s = aborted_once(lambda: len(server.chats) == 1, server, call, lambda: chat(call))
     assert isinstance(outcome, Aborted)
     assert took_s < SLACK_S
-    assert server.chats[0].ended.wait(5)
+    assert server.chats[0].ended.wait(60)
     assert server.chats[0].hung_up
 
 
@@ -126,7 +126,7 @@ def test_an_abort_ends_a_load_between_two_looks(server: FakeOpenAI, call: Call) 
     thread = threading.Thread(target=lambda: outcome.append(call.load(PAYLOAD, timeout_s=60)))
     thread.start()
     server.wait_for(lambda: len(server.calls) == 4)
-    assert server.calls[3].ended.wait(5)
+    assert server.calls[3].ended.wait(60)
     started = time.monotonic()
     call.abort()
     thread.join(10)

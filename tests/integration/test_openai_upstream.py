@@ -260,8 +260,8 @@ def test_a_load_ends_at_its_deadline(server: FakeOpenAI, call: Call) -> None:
     for behaviour in (None, faults.hang, faults.drip(b"H", 0.02)):
         server.next_load(*([behaviour] if behaviour else []))
         started = time.monotonic()
-        assert fault_of(call.load(PAYLOAD, timeout_s=0.4)) == (Cause.LOAD_TIMEOUT, True, True)
-        assert time.monotonic() - started < 0.4 + SLACK_S
+        assert fault_of(call.load(PAYLOAD, timeout_s=1.5)) == (Cause.LOAD_TIMEOUT, True, True)
+        assert time.monotonic() - started < 1.5 + SLACK_S
 
 
 # ------------------------------------------------------------------------------------------------------- faults

@@ -55,8 +55,8 @@ def test_a_chat_ends_at_its_deadline_whatever_the_server_does(ollama: FakeOllama
     """A byte now and then resets a socket timeout for ever; the wall clock decides."""
     ollama.next(behaviour)
     started = time.monotonic()
-    assert fault_of(chat(call, exec_timeout_s=0.4)) == (Cause.EXEC_TIMEOUT, False, True)
-    assert time.monotonic() - started < 0.4 + SLACK_S
+    assert fault_of(chat(call, exec_timeout_s=1.5)) == (Cause.EXEC_TIMEOUT, False, True)
+    assert time.monotonic() - started < 1.5 + SLACK_S
 
 
 def test_an_upstream_that_falls_silent_is_stalled(ollama: FakeOllama, call: Call) -> None:
@@ -98,7 +98,7 @@ def test_a_long_prompt_is_no_stall(ollama: FakeOllama, call: Call, *, head_first
 def test_the_patience_with_a_prompt_ends_with_the_call(ollama: FakeOllama, call: Call) -> None:
     """The deadline of the whole call comes first where it is shorter."""
     ollama.next(faults.hang)
-    assert fault_of(chat(call, exec_timeout_s=0.3, stall_timeout_s=0.2)) == (Cause.EXEC_TIMEOUT, False, True)
+    assert fault_of(chat(call, exec_timeout_s=1.5, stall_timeout_s=1)) == (Cause.EXEC_TIMEOUT, False, True)
 
 
 def test_an_answer_that_came_whole_is_read_from_a_closed_connection(ollama: FakeOllama, call: Call) -> None:
@@ -124,8 +124,8 @@ def test_a_load_ends_at_its_deadline(ollama: FakeOllama, call: Call) -> None:
     for behaviour in (faults.hang, faults.drip(b"H", 0.02)):
         ollama.next_load(behaviour)
         started = time.monotonic()
-        assert fault_of(call.load(PAYLOAD, timeout_s=0.3)) == (Cause.LOAD_TIMEOUT, True, True)
-        assert time.monotonic() - started < 0.3 + SLACK_S
+        assert fault_of(call.load(PAYLOAD, timeout_s=1.5)) == (Cause.LOAD_TIMEOUT, True, True)
+        assert time.monotonic() - started < 1.5 + SLACK_S
 
 
 def test_the_body_of_an_error_is_not_waited_for(ollama: FakeOllama, call: Call) -> None:
@@ -174,7 +174,7 @@ def test_an_abort_ends_a_chat_at_once(ollama: FakeOllama, call: Call, behaviour:
     outcome, took_s = aborted_after(lambda: len(ollama.chats) == 1, ollama, call, lambda: chat(call))
     assert isinstance(outcome, Aborted)
     assert took_s < SLACK_S
-    assert ollama.chats[0].ended.wait(5)
+    assert ollama.chats[0].ended.wait(60)
     assert ollama.chats[0].hung_up
 
 
@@ -246,4 +246,4 @@ def test_an_abort_and_a_deadline_work_through_tls() -> None:
             assert isinstance(outcome, Aborted)
             assert took_s < SLACK_S
         with upstream.call() as call:
-            assert fault_of(chat(call, exec_timeout_s=0.4)) == (Cause.EXEC_TIMEOUT, False, True)
+            assert fault_of(chat(call, exec_timeout_s=1.5)) == (Cause.EXEC_TIMEOUT, False, True)

@@ -17,7 +17,7 @@ from foreman.cli.child import HEALTHY_S, Child, Process
 from foreman.cli.console import MAX_LINE_B, Lines
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 
 #: Writes its process id to argv[1] and waits; says "stopped" when asked to stop.
 POLITE = """
