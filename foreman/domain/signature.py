@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import binascii
-import hashlib
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -125,4 +124,4 @@ def _key(secret: str) -> bytes:
 
 
 def _hmac(secret: bytes, message: bytes) -> bytes:
-    return hmac.new(secret, message, hashlib.sha256).digest()
+    return hmac.digest(secret, message, "sha256")

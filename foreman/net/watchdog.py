@@ -5,6 +5,7 @@ A socket timeout bounds one read, not a call: a peer that sends a byte now and t
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -70,6 +71,8 @@ class Watchdog:
         self._changed = threading.Condition()
         self._watches: set[Watch] = set()
         self._thread: threading.Thread | None = None
+        #: Until when the thread sleeps at the most, on the scale of ``foreman.clock.monotonic``.
+        self._nearest = math.inf
 
     def watch(self, sock: socket.socket, deadline_monotonic: float) -> Watch:
         """Shut ``sock`` down at ``deadline_monotonic``, or at once when that has passed; use it as a context manager.
@@ -83,7 +86,8 @@ class Watchdog:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if deadline_monotonic < self._nearest:
+                self._changed.notify()  # else it wakes in time anyhow, and to wake it now would cost each call a switch
         return watch
 
     def _run(self) -> None:
@@ -94,8 +98,8 @@ class Watchdog:
                     self._watches.discard(watch)
                     watch.fired = True
                     watch._shut_down()  # noqa: SLF001  the two classes are one mechanism
-                nearest = min((watch.deadline for watch in self._watches), default=None)
-                self._changed.wait(None if nearest is None else max(0.0, nearest - now))
+                self._nearest = min((watch.deadline for watch in self._watches), default=math.inf)
+                self._changed.wait(None if self._nearest == math.inf else max(0.0, self._nearest - now))
 
     def _cut(self, watch: Watch) -> None:
         with self._changed:

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import io
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
-
-import urllib3
-from urllib3.connection import HTTPConnection
+from functools import lru_cache, partial
 
 from foreman.clock import monotonic
 from foreman.domain.address import Policy, Refusal, Target, judge_url
-from foreman.domain.delivery import Attempt, TryError, excerpt_of
+from foreman.domain.delivery import Attempt, TryError
 from foreman.net.guard import Resolver, connect, resolve
 from foreman.net.watchdog import Watchdog
+from foreman.net.wire import FAILURES, Answer, Wire
 
-#: Bytes of an answer's body that are read. Contract section 5.
-BODY_LIMIT_B = 16_384
-
-#: Bytes of an answer's head that are read, interim answers included: four times what Node.js lets anybody send, and it
-#: ends an endless row of ``100 Continue`` early.
-HEAD_LIMIT_B = 65_536
-
-#: Characters of ``Retry-After`` that are kept; the longest HTTP-date has 33.
-_RETRY_AFTER_CHARS = 64
-
-#: What a receiver can make the HTTP code raise. Of its own it lets ValueError out for numbers of absurd length.
-_FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    retry_after: str | None
-    excerpt: str
+#: URLs whose text was judged and is remembered, at most: some megabytes. What a name resolves to never is.
+_JUDGED = 2048
 
 
 class WebhookSender:
@@ -58,6 +35,7 @@ class WebhookSender:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._policy = policy
+        self._judge = lru_cache(_JUDGED)(partial(judge_url, policy=policy))
         self._timeout_s = timeout_s
         self._watchdog = watchdog or Watchdog()
         self._getaddrinfo = getaddrinfo
@@ -72,8 +50,8 @@ class WebhookSender:
             return Attempt(None, came, None, "", duration_ms)
         return Attempt(came.status, None, came.retry_after, came.excerpt, duration_ms)
 
-    def _try(self, url: str, headers: Mapping[str, str], body: bytes, deadline: float) -> _Answer | TryError:
-        target = judge_url(url, self._policy)
+    def _try(self, url: str, headers: Mapping[str, str], body: bytes, deadline: float) -> Answer | TryError:
+        target = self._judge(url)
         if isinstance(target, Refusal):
             return TryError.ADDRESS_REFUSED
         places = resolve(target, self._policy, deadline, self._getaddrinfo)
@@ -84,90 +62,17 @@ class WebhookSender:
             return sock
         with sock, self._watchdog.watch(sock, deadline) as watch:
             try:
-                return self._exchange(sock, target, headers, body)
-            except _FAILURES as error:
+                with Wire(self._secured(sock, target)) as wire:
+                    return wire.exchange(target, headers, body)
+            except FAILURES as error:
                 return TryError.TIMEOUT if watch.fired else _class_of(error)
 
-    def _exchange(self, sock: socket.socket, target: Target, headers: Mapping[str, str], body: bytes) -> _Answer:
+    def _secured(self, sock: socket.socket, target: Target) -> socket.socket:
         sock.settimeout(self._timeout_s)
-        if target.scheme == "https":
-            # The name, not the address it was resolved to, is what SNI carries and the certificate must be for.
-            sock = self._tls.wrap_socket(sock, server_hostname=target.host)
-        with _Connection(sock, target, self._timeout_s) as connection:
-            _write(connection, target, headers, body)
-            with contextlib.closing(connection.getresponse()) as response:
-                return _Answer(
-                    status=response.status,
-                    retry_after=response.headers.get("Retry-After", "")[:_RETRY_AFTER_CHARS] or None,
-                    excerpt=excerpt_of(_beginning(response)),
-                )
-
-
-class _Reader(io.BufferedReader):
-    """An answer's bytes. A line that ends without a line break, or lines without an end, are failures here.
-
-    ``http.client`` takes the end of the connection for the end of the headers: a receiver cut off at the deadline
-    within them would have answered.
-    """
-
-    _lines_b = 0
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        self._lines_b += len(line)
-        if self._lines_b > HEAD_LIMIT_B:
-            raise http.client.LineTooLong("head")
-        if not line.endswith(b"\n") and len(line) != size:
-            raise ConnectionResetError
-        return line
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(
-        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
-    ) -> None:
-        super().__init__(sock, debuglevel, method, url)
-        self.fp.close()
-        self.fp = _Reader(sock.makefile("rb", buffering=0))
-
-
-class _Connection(HTTPConnection):
-    """HTTP over a socket that is connected already."""
-
-    response_class = _Response
-
-    def __init__(self, sock: socket.socket, target: Target, timeout_s: float) -> None:
-        super().__init__(target.host, target.port, timeout=timeout_s)
-        self.sock = sock
-        self.auto_open = 0  # never connect anywhere by name
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _write(connection: _Connection, target: Target, headers: Mapping[str, str], body: bytes) -> None:
-    own = {"Host": target.authority, "Connection": "close", "Accept-Encoding": "identity"}
-    try:
-        connection.request("POST", target.path, body, {**headers, **own}, preload_content=False, decode_content=False)
-    except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-        return  # a receiver may answer and close without reading it all, with 413 for example: read what it said
-
-
-def _beginning(response: urllib3.BaseHTTPResponse) -> bytes:
-    """The body up to its limit. The status has decided, so a body that breaks off or goes on for ever changes nothing.
-
-    More is read than kept, since closing on unread bytes resets the connection under a receiver that still writes.
-    """
-    read = b""
-    try:
-        while len(read) < BODY_LIMIT_B and (data := response.read1(BODY_LIMIT_B - len(read), decode_content=False)):
-            read += data
-    except _FAILURES:
-        return read
-    return read
+        if target.scheme == "http":
+            return sock
+        # The name, not the address it was resolved to, is what SNI carries and the certificate must be for.
+        return self._tls.wrap_socket(sock, server_hostname=target.host)
 
 
 def _class_of(error: Exception) -> TryError:
