@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.databases import ENGINES, POSTGRESQL, SESSION, SQLITE
 
 _SUITES = frozenset({"unit", "contract", "integration", "acceptance", "browser"})
+
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("foreman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("foreman")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -45,7 +45,7 @@ UNAVAILABLE = (OperationalError, InterfaceError, InternalError, MaxConnectionsEx
 
 #: How many times the above PostgreSQL lets a client be silent within a transaction: a machine that was cut off, or
 #: frozen there, would keep its locks for hours. No transaction waits for anything but the database.
-IDLE_LOCK_TIMEOUTS = 2
+IDLE_LOCK_TIMEOUTS = 4
 
 #: How libpq notices a server that is gone without a word, unless the URL says otherwise: seconds to connect, and about
 #: twenty until a silent connection is given up, milliseconds until unacknowledged data is.

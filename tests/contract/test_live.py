@@ -93,7 +93,7 @@ def test_a_failed_job_says_why(engine: Engine, publisher: Publisher) -> None:
 def test_a_queued_job_takes_no_memory_of_redis(engine: Engine, publisher: Publisher) -> None:
     """There may be a million of them, and nobody has heard of the job when it is queued."""
     tell(publisher, JOB, State.QUEUED)
-    assert publisher.flush()
+    assert publisher.flush(PATIENCE_S)
     assert not engine.client.exists(STREAM)
 
 
@@ -110,7 +110,7 @@ def test_a_stream_outlives_its_job_by_five_minutes(engine: Engine, publisher: Pu
     say(publisher, JOB, "x")
     tell(publisher, JOB, State.DONE)
     say(publisher, JOB, "late")
-    assert publisher.flush()
+    assert publisher.flush(PATIENCE_S)
     assert 290 < engine.client.ttl(STREAM) <= 300
 
 
@@ -120,11 +120,11 @@ def test_a_streams_life_is_prolonged_once_a_minute(
 ) -> None:
     """An hour after the last entry at the latest, a minute less at the earliest, it is gone."""
     say(publisher, JOB, "x")
-    assert publisher.flush()
+    assert publisher.flush(PATIENCE_S)
     assert 3590 < engine.client.ttl(STREAM) <= 3600
     engine.client.expire(STREAM, left_s)
     say(publisher, JOB, "y")
-    assert publisher.flush()
+    assert publisher.flush(PATIENCE_S)
     assert (engine.client.ttl(STREAM) > left_s) is renewed
 
 
@@ -141,14 +141,14 @@ def test_a_line_that_cannot_be_kept_leaves_a_gap(engine: Engine, publisher: Publ
     say(publisher, JOB, "before")
     publisher.text(JOB, unfit)
     say(publisher, JOB, "after")
-    assert publisher.flush()
+    assert publisher.flush(PATIENCE_S)
     assert [kind for kind, _ in stored(engine)] == ["text", "gap", "text"]
 
 
 def test_half_of_a_surrogate_pair_is_passed_on(engine: Engine, publisher: Publisher) -> None:
     """The other half may come with the next line, and only whoever joins the two can tell."""
     publisher.text(JOB, {"message": {"content": "é\ud83d"}})
-    assert publisher.flush()
+    assert publisher.flush(PATIENCE_S)
     assert stored(engine) == [("text", {"message": {"content": "é\ud83d"}})]
 
 
@@ -156,7 +156,7 @@ def test_publishers_of_one_job_number_its_entries_together(engine: Engine, publi
     """The process that runs the job and the one that stores its completion write to one stream, without a gap."""
     with hub.follow(JOB) as follower, closing(Publisher(engine.broker())) as other:
         say(publisher, JOB, "one")
-        assert publisher.flush()
+        assert publisher.flush(PATIENCE_S)
         tell(other, JOB, State.DONE)
         assert types(read_to_end(follower)) == ["text", "state"]
 
@@ -164,7 +164,7 @@ def test_publishers_of_one_job_number_its_entries_together(engine: Engine, publi
 def test_a_follower_gets_what_was_and_what_comes(publisher: Publisher, hub: Hub) -> None:
     """It starts with the first entry, hears the following ones live, and is told of the end once and for all."""
     say(publisher, JOB, "one", "two")
-    assert publisher.flush()
+    assert publisher.flush(PATIENCE_S)
     with hub.follow(JOB) as follower:
         assert texts(read(follower, 2)) == [line("one"), line("two")]
         say(publisher, JOB, "three")
@@ -209,7 +209,7 @@ def test_followers_of_one_job_may_be_at_different_places(publisher: Publisher, h
     """Each gets all that comes after its own place, whoever joins, goes on or leaves beside it."""
     words = [f"{number}" for number in range(900)]
     say(publisher, JOB, *words[:300])
-    assert publisher.flush()
+    assert publisher.flush(PATIENCE_S)
     with hub.follow(JOB) as first:
         seen = read(first, 300)
         starts = [0, 1, 99, 100, 101, 150, 299]
@@ -217,7 +217,7 @@ def test_followers_of_one_job_may_be_at_different_places(publisher: Publisher, h
         quitter = hub.follow(JOB, seen[42].id)
         say(publisher, JOB, *words[300:600])
         quitter.close()
-        assert publisher.flush()
+        assert publisher.flush(PATIENCE_S)
         say(publisher, JOB, *words[600:])
         tell(publisher, JOB, State.DONE)
         assert texts(seen + read_to_end(first)) == [line(word) for word in words]
@@ -233,7 +233,7 @@ def test_a_follower_that_does_not_read_holds_up_nobody_and_misses_nothing(publis
     with hub.follow(JOB) as slow, hub.follow(JOB) as quick:
         for start in range(0, len(words), 500):
             say(publisher, JOB, *words[start : start + 500])
-            assert publisher.flush()
+            assert publisher.flush(PATIENCE_S)
             assert texts(read(quick, 500)) == [line(word) for word in words[start : start + 500]]
         eventually(lambda: slow.resting)
         tell(publisher, JOB, State.DONE)
@@ -253,7 +253,7 @@ def test_a_stream_is_capped_and_a_follower_that_is_too_late_is_told_of_the_gap(
     total = MAX_ENTRIES + 2500
     for start in range(1, total, 500):
         say(publisher, JOB, *(f"{number}" for number in range(start, min(start + 500, total))))
-        assert publisher.flush()
+        assert publisher.flush(PATIENCE_S)
     tell(publisher, JOB, State.DONE)
     kept = engine.client.xlen(STREAM)
     assert MAX_ENTRIES <= kept < MAX_ENTRIES + 200

@@ -129,7 +129,7 @@ def _succeeds(call: Callable[[], Any]) -> bool:
 
 
 def test_locks_of_a_machine_that_fell_silent_are_free_before_long(postgres: PostgresServer) -> None:
-    """Cut off or frozen in the middle of a transaction it holds a job no longer than twice what others wait for it."""
+    """Cut off or frozen in the middle of a transaction it does not hold a job for ever."""
     with opened("postgresql", postgres.url("contract"), lock_timeout_s=SHORT_S):
         stores = Stores()
         claim = stores.working()

@@ -55,7 +55,6 @@ MAX_JOBS = 3
 EFFORT = settings(
     max_examples=60,
     stateful_step_count=50,
-    deadline=None,
     # Not ``explain``: it runs a failure hundreds of times more, and the program that fails says enough.
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -16,7 +16,7 @@ from foreman.domain.submission import OWN_KEYS
 from tests.integration.api import BODY, Api, running_api
 
 #: The database lives as long as the test: what one example leaves behind is what the next one meets.
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 TEXT = st.text(max_size=20) | st.sampled_from(["tiny", "user", "done", "5m", "https://example.com/", "normal", "\0"])
 NUMBER = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0, 1, -1, 1e308, 2**64])

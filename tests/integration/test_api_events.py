@@ -20,7 +20,7 @@ from foreman.queue.broker import make_broker
 from foreman.queue.live import MAX_DATA_B, Publisher
 from tests.followers import say, tell
 from tests.integration.api import Api, in_threads, running_api
-from tests.queues import eventually
+from tests.queues import PATIENCE_S, eventually
 from tests.sse import Sent, events, shown
 from tests.valkey import ValkeyServer
 
@@ -74,7 +74,7 @@ def finish(api: Api, publisher: Publisher, job_id: str, *words: str) -> None:
         tell(publisher, job_id, state)
     say(publisher, job_id, *words)
     publisher.text(job_id, {"message": {"content": ""}, "done": True})
-    publisher.flush()
+    publisher.flush(PATIENCE_S)
     api.finish("".join(words))
     tell(publisher, job_id, State.DONE)
 

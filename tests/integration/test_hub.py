@@ -71,7 +71,7 @@ def say_until_heard(publisher: Publisher, server: ValkeyServer, word: str) -> No
 
         def heard() -> bool:
             say(publisher, JOB, word)
-            return publisher.flush() and bool(client.exists(f"foreman:live:{JOB}"))
+            return publisher.flush(PATIENCE_S) and bool(client.exists(f"foreman:live:{JOB}"))
 
         eventually(heard)
 
@@ -181,7 +181,7 @@ def test_text_during_an_outage_is_dropped_at_once_and_leaves_a_gap(
         began = time.monotonic()
         for _ in range(20):
             say(publisher, JOB, *("lost" for _ in range(100)))
-            publisher.flush()
+            publisher.flush(PATIENCE_S)
         tell(publisher, "01OTHER", State.DONE)
         assert time.monotonic() - began < 10  # a timeout each would be twenty
         server.start()
@@ -220,7 +220,7 @@ def test_a_frozen_redis_holds_up_no_run(server: ValkeyServer, patient: Publisher
 def test_the_end_of_a_job_does_not_wait_for_a_frozen_redis(server: ValkeyServer, patient: Publisher) -> None:
     """A Redis that takes connections and never answers does not keep the job from ending: half a second, no more."""
     say(patient, JOB, "one")
-    assert patient.flush()
+    assert patient.flush(PATIENCE_S)
     freeze(server)
     try:
         began = time.monotonic()

@@ -369,7 +369,7 @@ def test_a_probe_tells_whether_the_upstream_answers(server: FakeOpenAI) -> None:
     assert fault_of(upstream.probe(5)) == (Cause.UPSTREAM_UNREACHABLE, True, False)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary() | st.binary().map(lambda tail: b"HTTP/1.1 200 OK\r\n\r\n" + tail))
 def test_no_bytes_do_anything_but_end_in_a_value(server: FakeOpenAI, data: bytes) -> None:
     """Whatever is sent in place of a list or of an answer, nothing is raised."""

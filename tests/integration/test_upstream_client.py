@@ -370,7 +370,7 @@ def test_a_probe_is_bounded() -> None:
         assert time.monotonic() - started < 0.3 + SLACK_S
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary() | st.binary().map(lambda tail: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + tail))
 def test_no_bytes_do_anything_but_end_in_a_value(ollama: FakeOllama, data: bytes) -> None:
     """Whatever is sent in place of an answer, nothing is raised."""

@@ -139,7 +139,7 @@ def test_a_tls_handshake_that_comes_to_nothing_ends_in_time(
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda tail: HELLO + tail))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_answer_makes_the_sender_raise(answer: bytes) -> None:
     """Whatever bytes come back, the try has an outcome."""
     with HostilePeer(says(answer)) as peer:
