@@ -41,7 +41,7 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], *, as_json: bool, url: 
             try:
                 job = foreman.cancel(job_id)
             except (JobEnded, JobGone, JobNotFound) as error:
-                watching.say(f"foreman: {job_id}: {error.detail}")
+                watching.say(f"foreman: {job_id}: {error.detail.rstrip('.')}")
                 status = Exit.FAILED
                 continue
             jobs.append(watching.plain(job))
@@ -53,8 +53,8 @@ def cancel(ctx: click.Context, job_ids: tuple[str, ...], *, as_json: bool, url: 
 
 
 @click.command()
-@click.argument("job_id", required=False, metavar="[ID")
-@click.argument("states", nargs=-1, type=click.Choice([str(each) for each in State]), metavar="[STATE]...]")
+@click.argument("job_id", required=False, metavar="[ID]")
+@click.argument("states", nargs=-1, type=click.Choice([str(each) for each in State]), metavar="[STATE]...")
 @click.option("--since", callback=moment, metavar="TIME", help="The dead ones of all jobs since: 12h, 7d, or RFC 3339.")
 @click.option("--origin", metavar="URL", help="With --since: those to this receiver alone.")
 @as_json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -113,10 +114,20 @@ def _tell_changes(look: Callable[[], Sequence[Summary]], every_s: float, *, as_j
         found = look()
         changed = [job for job in reversed(found) if known.get(job.job_id) is not job.state]
         for job in changed:
-            print_json(watching.plain(job)) if as_json else click.echo("  ".join(map(one_line, _row(job, _now()))))
+            line = "  ".join(map(one_line, _row(job, _now()))).rstrip()
+            print_json(watching.plain(job)) if as_json else click.echo(line)
         sys.stdout.flush()
         known = {job.job_id: job.state for job in found}
-        time.sleep(every_s)
+        if _nobody_reads(every_s):
+            return
+
+
+def _nobody_reads(wait_s: float) -> bool:
+    """Wait, and say whether the other end of the pipe was closed: ``… --watch | grep -m 1 failed`` has seen enough."""
+    poll = select.poll()
+    # Nothing is asked for: that the reader has gone is told all the same.
+    poll.register(sys.stdout, 0)
+    return any(came & (select.POLLERR | select.POLLHUP) for _, came in poll.poll(wait_s * 1000))
 
 
 def _draw(look: Callable[[], Sequence[Summary]], every_s: float) -> None:

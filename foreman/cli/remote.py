@@ -23,8 +23,6 @@ DEADLINE_S = 5.0
 #: Seconds of trouble in a row that following or waiting bears: a restart with a recovery of its database.
 OUTAGE_S = 60.0
 
-_KEY_ADVICE = "give one by FOREMAN_API_KEY; `foreman keys create NAME` makes one"
-
 
 def connected(command: F) -> F:
     """Add the options that say which foreman: the command gets ``url`` and ``key``, to hand to ``client``."""
@@ -58,15 +56,16 @@ def refusal(error: ForemanError) -> tuple[Exit, list[str]] | None:
     from foreman import client as errors  # noqa: PLC0415 -- see above
 
     match error:
-        case errors.SubmissionInvalid():
-            lines = [one_line(f"{each.pointer or 'the body'}: {each.detail}") for each in error.problems]
-            return Exit.FAILED, lines or [_told(error)]
         case errors.KeyRefused():
-            return Exit.FAILED, [f"{_told(error)}: {_KEY_ADVICE}"]
+            kind = " --admin" if error.kind == "admin-key-required" else ""
+            advice = f"give one by FOREMAN_API_KEY; `foreman keys create NAME{kind}` makes one"
+            return Exit.FAILED, [f"{_told(error)}: {advice}"]
         case errors.Unreachable() | errors.AnswerUnreadable():
             return Exit.UNREACHABLE, [one_line(f"foreman cannot be reached: {error}")]
         case errors.Refused():
-            return (Exit.UNREACHABLE if isinstance(error, errors.Unavailable) else Exit.FAILED), [_told(error)]
+            status = Exit.UNREACHABLE if isinstance(error, errors.Unavailable) else Exit.FAILED
+            lines = [one_line(f"{each.pointer or 'the body'}: {each.detail}") for each in error.problems]
+            return status, lines or [_told(error)]
         case errors.ClientError():
             return Exit.FAILED, [one_line(str(error))]
         case _:

@@ -269,6 +269,16 @@ def test_watching_tells_every_change_until_ctrl_c(stack: Stack, start: Start, ga
     assert process.returncode == 0
 
 
+def test_watching_ends_when_nobody_reads_it_any_more(stack: Stack, start: Start) -> None:
+    """``foreman jobs --watch | grep -m 1 …`` has seen what it waited for, and nothing else happens."""
+    run(stack, "submit", "-m", "m", "Hi", "--wait")
+    process = start(stack, "jobs", "--watch", "--every", "0.2")
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(PATIENCE_S) == 0
+
+
 def test_watching_on_a_terminal_draws_a_table(stack: Stack, start: Start, terminal: tuple[int, int]) -> None:
     """It is there until Ctrl-C, which leaves the terminal as it was."""
     job_id = submitted(stack, "Hi")
@@ -342,14 +352,17 @@ def test_redeliver_sends_what_died_of_all_jobs_since_a_moment(stack: Stack) -> N
     for job_id in jobs:
         stack.settled(job_id)
     stack.receiver.answer = always(204)
-    elsewhere = run(stack, "redeliver", "--since", before, "--origin", "https://hooks.example.com")
+    elsewhere = run(stack, "redeliver", "--since", "1h", "--origin", "https://hooks.example.com")
     assert (elsewhere.exit_code, elsewhere.stdout) == (0, "0 events are sent again\n")
     assert run(stack, "redeliver", "--since", "2199-01-01T00:00Z").stdout == "0 events are sent again\n"
     sent = run(stack, "redeliver", "--since", before, "--origin", stack.receiver.url, "--json")
     assert json.loads(sent.stdout) == {"recovered": 8}
     for job_id in jobs:
         assert {each["status"] for each in stack.settled(job_id)["webhook"]["events"]} == {"delivered"}
-    assert json.loads(run(stack, "redeliver", "--since", "1h", "--json").stdout) == {"recovered": 0}
+    assert json.loads(run(stack, "redeliver", "--since", before, "--json").stdout) == {"recovered": 0}
+    refused = run(stack, "redeliver", "--since", "1h", "--origin", "hooks.example.com")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr == "foreman: /origin: must be an origin such as https://hooks.example.com\n"
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def refused(tmp_path: Path, **settings: str) -> tuple[int, list[str]]:
 def test_two_cannot_share_a_data_directory(tmp_path: Path, upstream: FakeOllama) -> None:
     """The second is refused with one line that names the first."""
     with Up(tmp_path / "state", FOREMAN_UPSTREAM_URL=upstream.url).until_ready() as up:
-        line = f"Error: Another `foreman up` (process {up.popen.pid}) runs in {up.data_dir}."
+        line = f"foreman: Another `foreman up` (process {up.popen.pid}) runs in {up.data_dir}"
         assert refused(tmp_path, FOREMAN_DATA_DIR=str(up.data_dir)) == (1, [line])
 
 
@@ -106,7 +106,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         status, lines = refused(tmp_path, FOREMAN_WEB_BIND=address)
-    assert (status, lines) == (1, [f"Error: web.bind: cannot listen on {address}: Address already in use."])
+    assert (status, lines) == (1, [f"foreman: web.bind: cannot listen on {address}: Address already in use"])
 
 
 def test_wrong_settings_are_a_line_each(tmp_path: Path) -> None:

