@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import sys
 import time
@@ -98,7 +99,7 @@ def _row(job: Summary, now: datetime) -> tuple[str, ...]:
 
 
 def _watch(look: Callable[[], Sequence[Summary]], every_s: float, *, as_json: bool) -> None:
-    """Show what ``look`` finds until Ctrl-C, which is how this is meant to end."""
+    """Show what ``look`` finds until Ctrl-C, or until nobody reads it: so is this meant to end."""
     try:
         if sys.stdout.isatty() and not as_json:
             _draw(look, every_s)
@@ -106,6 +107,9 @@ def _watch(look: Callable[[], Sequence[Summary]], every_s: float, *, as_json: bo
             _tell_changes(look, every_s, as_json=as_json)
     except KeyboardInterrupt:
         return
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):  # or what is left would be written at the end, to nobody
+            sys.stdout.close()
 
 
 def _tell_changes(look: Callable[[], Sequence[Summary]], every_s: float, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import termios
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -83,11 +83,12 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 
 def _shown(terminal: int) -> bytes:
-    """What has come to a terminal since the last look."""
-    try:
-        return os.read(terminal, 65_536)
-    except BlockingIOError:
-        return b""
+    """All that has come to a terminal since the last look; one read of it is a page at most."""
+    shown = b""
+    with suppress(BlockingIOError):
+        while piece := os.read(terminal, 65_536):
+            shown += piece
+    return shown
 
 
 def _slowly(gate: threading.Event) -> Behaviour:
