@@ -26,6 +26,7 @@ from foreman.queue.outage import connection_closed
 from foreman.queue.retries import Draining, PersistentRetries
 
 _WAKE_LUA = resources.files(__package__).joinpath("wake.lua").read_bytes()
+_EACH_LUA = resources.files(__package__).joinpath("each.lua").read_bytes()
 
 #: Milliseconds without a heartbeat after which a worker is dead and its messages go back to the queue: fifteen missed
 #: ones. Dramatiq's 60 s allow for clocks that differ; here all heartbeats carry the time of the Redis server.
@@ -38,7 +39,7 @@ _CONNECT_TIMEOUT_S, _REPLY_TIMEOUT_S = 0.5, 1.0
 #: Seconds for a reply to a blocking command: the longest block, and as much again and more for a busy Redis.
 _BLOCKED_TIMEOUT_S = HEARTBEAT_S + 2.0
 
-#: Messages per round trip when many are enqueued at once: some 200 KB of commands.
+#: Messages per round trip when many are enqueued at once: 100 KB of arguments, and some milliseconds of Redis.
 _BATCH = 500
 
 
@@ -75,7 +76,11 @@ class WakingRedisBroker(RedisBroker):
         self._blocking_client = blocking_client
         self._custodies: dict[str, Custody] = {}
         dispatch_lua = cast("bytes", self.scripts["dispatch"].script)
-        self.scripts["dispatch"] = client.register_script(_WAKE_LUA + dispatch_lua)
+        waking_lua = _WAKE_LUA + dispatch_lua
+        self.scripts["dispatch"] = client.register_script(waking_lua)
+        self._each = client.register_script(
+            b"local function dispatch(KEYS, ARGV)\n%b\nend\n%b" % (waking_lua, _EACH_LUA)
+        )
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> WakingConsumer:
         """A consumer of one queue; ``timeout`` is the longest that it waits, in milliseconds. It connects by itself."""
@@ -105,17 +110,14 @@ class WakingRedisBroker(RedisBroker):
             raise connection_closed(error) from error
 
     def _enqueue_batch(self, messages: Sequence[Message[Any]]) -> None:
-        pipeline = self.client.pipeline(transaction=False)
         unpack_size = self._max_unpack_size()  # type: ignore[no-untyped-call]  # as above
+        # The order of the arguments is dispatch.lua's; the time (0) is put in by wake.lua, the queue ("") by each.lua.
+        args = ["enqueue", 0, "", self.broker_id, self.heartbeat_timeout, self.dead_message_ttl, 0, unpack_size]
         for message in messages:
             message_id = clock.new_id()
             data = message.copy(options={"redis_message_id": message_id}).encode()
-            # The order of the arguments is dispatch.lua's; the time (0) is put in by wake.lua.
-            args = ["enqueue", 0, message.queue_name, self.broker_id, self.heartbeat_timeout, self.dead_message_ttl]
-            self.scripts["dispatch"](
-                keys=[self.namespace], args=[*args, 0, unpack_size, message_id, data], client=pipeline
-            )
-        pipeline.execute()
+            args += [message.queue_name, message_id, data]
+        self._each(keys=[self.namespace], args=args)
 
     def close(self) -> None:
         """Close the connections; a later call would open new ones."""

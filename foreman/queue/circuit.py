@@ -29,6 +29,11 @@ class Circuit:
         self._lock = threading.Lock()
         self._paused_until_s = float("-inf")
 
+    @property
+    def broken(self) -> bool:
+        """Whether the last call failed: most of the next ones fail at once, and one of them may take long."""
+        return self._outage.on
+
     def attempt(self, call: Callable[[], object]) -> bool:
         """Whether ``call()`` was made and did not fail; what failed may have had its effect all the same."""
         if not self._admit():

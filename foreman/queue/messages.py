@@ -7,7 +7,7 @@ the database, so a message that comes twice, late or never does no harm (a sweep
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import dramatiq
@@ -17,6 +17,10 @@ from foreman import clock
 from foreman.queue.broker import WakingRedisBroker
 from foreman.queue.circuit import Circuit
 from foreman.queue.outage import Outage
+from foreman.rounds import Rounds
+
+#: Messages of several threads that one of them sends together: more than a process has threads.
+_ROUND = 500
 
 _logger = logging.getLogger(__name__)
 
@@ -95,17 +99,25 @@ class Messenger:
         self._broker = broker
         outage = Outage(_logger, "Messages are not sent; the sweep will send them again")
         self._circuit = Circuit(outage, BrokerConnectionError, monotonic=monotonic)
+        self._rounds = Rounds(self._send_round, _ROUND)
 
     def send(self, message: Message, delay_ms: int | None = None) -> bool:
         """Send one message, to be handled ``delay_ms`` from now at the earliest (``None``: at once; at most 7 days).
 
-        ``False``: Redis is away. The message may still have arrived, if Redis died just after taking it.
+        ``False``: Redis is away. The message may still have arrived, if Redis died just after taking it. What several
+        threads send at once, for now, goes in one round trip.
         """
+        if delay_ms is None and not self._circuit.broken:
+            return self._rounds.ask(message)
+        # While Redis is away nobody waits for whoever finds out whether it is back.
         return self._circuit.attempt(lambda: self._broker.enqueue(_for_dramatiq(message), delay=delay_ms))
 
     def send_all(self, messages: Iterable[Message]) -> bool:
         """Send many messages in one round trip. ``False``: Redis is away, and any number of them was not sent."""
         return self._circuit.attempt(lambda: self._broker.enqueue_all([_for_dramatiq(message) for message in messages]))
+
+    def _send_round(self, messages: Sequence[Message]) -> Sequence[bool]:
+        return [self.send_all(messages)] * len(messages)
 
     def room(self, address: Address, limit: int) -> int:
         """How many messages may be added before ``limit`` of them wait for a worker; 0 when Redis is away.

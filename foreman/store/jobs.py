@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, IntegrityError, fn
 
 from foreman.clock import first_id
 from foreman.domain.api_key import ANYBODY, Caller
 from foreman.domain.lifecycle import State
-from foreman.errors import IdempotencyConflict, JobGone, JobNotFound, QueueFull
+from foreman.errors import AllowanceUsedUp, IdempotencyConflict, JobGone, JobNotFound, QueueFull
+from foreman.rounds import Rounds
 from foreman.store import quota
-from foreman.store.database import locked, read, write
+from foreman.store.database import is_postgres, locked, read, write
 from foreman.store.models import JobRow, LabelRow, PayloadRow, TombstoneRow
 from foreman.store.prepared import Statement
 from foreman.store.room import Room
 from foreman.store.rows import job_columns, job_from_row, label, labels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from foreman.domain.job import Job, JobRequest, Moment
     from foreman.store.outbox import Outbox
 
@@ -34,6 +37,13 @@ QUEUED = JobRow.state == SQL(f"'{State.QUEUED}'")
 
 #: Labels written by one INSERT: two variables each, far below either engine's limit.
 LABEL_BATCH = 400
+
+
+#: Submissions committed together at most: some 10 ms in which nobody else writes.
+ROUND = 64
+
+#: Why a submission is not taken, however often it is repeated at once.
+Refusal = IdempotencyConflict | QueueFull | AllowanceUsedUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +92,37 @@ class Jobs:
         """
         if key is not None and caller.owner:
             key = f"{caller.owner}\t{key}"
+        columns = job_columns(job_id, request, key, now) | {"owner": caller.owner}
+        arrival = Arrival(self, request, columns, sorted(labels(request.metadata)), caller)
         try:
-            with write(durable=self.durable or request.webhook is not None):
-                found = self._replay(request, key)
-                return found or self._insert(request, job_id, key, now, caller)
+            # PostgreSQL commits on many connections at once, and shares the waits for the disk by itself.
+            outcome = _commit([arrival])[0] if is_postgres() else _ROUNDS.ask(arrival)
         except IntegrityError:
-            # Two requests raced with one key, and the other committed first.
+            # Two requests raced with one key on PostgreSQL, and the other committed first.
             with read():
-                found = self._replay(request, key)
+                found = _replay(arrival)
             if found is None:
                 raise
-            return found
+            outcome = found
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome
 
-    def _replay(self, request: JobRequest, key: str | None) -> Submitted | None:
-        if key is None:
-            return None
-        row = _BY_KEY.first(key=key)
-        if row is None:
-            return None
-        if row.digest != request.digest:
-            raise IdempotencyConflict(row.id)
-        return Submitted(job_from_row(row), replayed=True)
+    def insert(self, arrival: Arrival) -> Submitted:
+        """Make the job, within the caller's transaction.
 
-    def _insert(self, request: JobRequest, job_id: str, key: str | None, now: Moment, caller: Caller) -> Submitted:
-        quota.check(caller, now, self._retry_after_s)
+        Raises:
+            QueueFull, TooManyQueued, TooManySubmissions: nothing was written.
+        """
+        now = arrival.columns["created_at"]
+        quota.check(arrival.caller, now, self._retry_after_s)
         if not self.room.take(self._queued, now):
             raise QueueFull(self.room.limit, self._retry_after_s(now))
-        columns = job_columns(job_id, request, key, now) | {"owner": caller.owner}
-        row = _insert(tuple(columns)).first(**columns)
-        _INSERT_PAYLOAD.execute(job_id=job_id, body=request.payload)
-        found = sorted(labels(request.metadata))
-        for start in range(0, len(found), LABEL_BATCH):
-            batch = found[start : start + LABEL_BATCH]
-            LabelRow.insert_many([{"digest": each, "job_id": job_id} for each in batch]).execute()
+        row = _insert(tuple(arrival.columns)).first(**arrival.columns)
+        _INSERT_PAYLOAD.execute(job_id=row.id, body=arrival.request.payload)
+        for start in range(0, len(arrival.labels), LABEL_BATCH):
+            batch = arrival.labels[start : start + LABEL_BATCH]
+            LabelRow.insert_many([{"digest": each, "job_id": row.id} for each in batch]).execute()
         self.outbox.announce(row)
         return Submitted(job_from_row(row), replayed=False)
 
@@ -185,6 +193,53 @@ class Jobs:
         with read():
             return [job_from_row(row) for row in query.order_by(JobRow.id.desc()).limit(wanted.limit)]
 
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A submission that is to be committed, with all that could be made of it before."""
+
+    jobs: Jobs
+    request: JobRequest
+    columns: dict[str, Any]
+    labels: Sequence[str]
+    caller: Caller
+
+    @property
+    def durable(self) -> bool:
+        """Whether it must be on the disk when its caller is answered."""
+        return self.jobs.durable or self.request.webhook is not None
+
+
+def _commit(arrivals: Sequence[Arrival]) -> Sequence[Submitted | Refusal]:
+    """Commit all of them at once. Each is judged as if those before it were committed; a refused one writes nothing.
+
+    Raises:
+        StoreUnavailable: none of them was written.
+    """
+    with write(durable=any(each.durable for each in arrivals)):
+        return [_accept(each) for each in arrivals]
+
+
+def _accept(arrival: Arrival) -> Submitted | Refusal:
+    try:
+        return _replay(arrival) or arrival.jobs.insert(arrival)
+    except (IdempotencyConflict, QueueFull, AllowanceUsedUp) as refusal:
+        return refusal
+
+
+def _replay(arrival: Arrival) -> Submitted | None:
+    """The job that the key made before."""
+    key = arrival.columns["idempotency_key"]
+    row = None if key is None else _BY_KEY.first(key=key)
+    if row is None:
+        return None
+    if row.digest != arrival.request.digest:
+        raise IdempotencyConflict(row.id)
+    return Submitted(job_from_row(row), replayed=True)
+
+
+#: The submissions of this process that wait for SQLite's turn to write: they share it, and one commit.
+_ROUNDS: Rounds[Arrival, Submitted | Refusal] = Rounds(_commit, ROUND)
 
 _BY_ID = Statement(lambda given: JobRow.select().where(JobRow.id == given.job_id))
 

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +152,24 @@ def test_several_web_processes_keep_connections_alive_too(own_directory: Path) -
         for _ in range(20):
             sock.sendall(chunked(BODY))
             assert answer(sock)[0] == 202
+
+
+def test_more_clients_than_threads_are_all_answered(own_directory: Path) -> None:
+    """A thread stays with a client that asks at once again, but not while another waits for one."""
+    env = {"FOREMAN_WEB_THREADS": "1", "FOREMAN_WEB_FOLLOWERS": "1"}
+    with Stack(own_directory, env, {"web": procfile()["web"]}) as alone, ExitStack() as exits:
+        clients = [exits.enter_context(connected(alone)) for _ in range(8)]
+        answered = [0] * len(clients)
+
+        def ask(number: int) -> None:
+            while min(answered) < 20:
+                clients[number].sendall(b"GET /healthz HTTP/1.1\r\nHost: foreman\r\n\r\n")
+                assert answer(clients[number])[0] == 200
+                answered[number] += 1
+
+        threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(len(clients))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        assert min(answered) >= 20, answered

@@ -31,6 +31,7 @@ from tests.stores import (
     opened,
     quiet,
     request,
+    together,
     wait_until,
 )
 
@@ -347,3 +348,22 @@ def test_postgresql_syncs_what_promises_nothing_as_well(postgres: PostgresServer
     """It may die alone, and whoever lives on must not know of what it has forgotten."""
     with opened("postgresql", postgres.url()) as engine, database.write(durable=False):
         assert engine.database.execute_sql("SHOW synchronous_commit").fetchone() == ("on",)
+
+
+def test_a_round_that_fails_is_refused_as_a_whole(sqlite: Engine) -> None:
+    """Nobody is answered before the commit, so without one nobody has a job."""
+    stores = Stores()
+
+    def submit(_: int) -> str:
+        try:
+            return stores.submit(request()).id
+        except StoreUnavailable:
+            return ""
+
+    sqlite.database._pragmas = [*sqlite.database._pragmas, ("query_only", 1)]
+    sqlite.database.close_idle()
+    assert set(together(8, submit)) == {""}
+    assert sqlite.count("jobs") == 0
+    sqlite.database._pragmas = [*sqlite.database._pragmas, ("query_only", 0)]
+    sqlite.database.close_idle()
+    assert len(set(together(8, submit)) - {""}) == sqlite.count("jobs") == 8

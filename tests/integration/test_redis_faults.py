@@ -14,6 +14,7 @@ from foreman.queue.messages import Messenger
 from foreman.queue.retries import retry
 from foreman.queue.ticks import Tick, run
 from tests.queues import WORK, Handled, declare, eventually, work, working
+from tests.stores import together
 from tests.valkey import ValkeyServer
 
 DELAYED = f"{WORK.queue}.DQ"
@@ -95,6 +96,20 @@ def test_a_frozen_redis_holds_one_sender_for_a_second_and_the_others_not(
         server.thaw()
     assert first_s < 10
     assert others_s < 10  # a second each would be fifty
+
+
+def test_senders_that_meet_a_frozen_redis_wait_for_it_once(server: ValkeyServer, broker: WakingRedisBroker) -> None:
+    """Their messages go together: whoever waits for another's round does not wait for the same timeout after it."""
+    messenger = Messenger(broker)
+    assert messenger.send(work())
+    server.freeze()
+    try:
+        began = time.monotonic()
+        assert not any(together(20, lambda _: messenger.send(work())))
+        took_s = time.monotonic() - began
+    finally:
+        server.thaw()
+    assert took_s < 1.5 + 1.0
 
 
 def test_a_frozen_redis_loses_no_message(server: ValkeyServer, broker: WakingRedisBroker) -> None:
