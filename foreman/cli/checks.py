@@ -111,7 +111,8 @@ def _is_named(file: Path) -> bool:
 def _database_remedy(file: Path | None) -> str:
     if file is not None:
         return (
-            "see that the file and its directory belong to the user that foreman runs as, or set FOREMAN_DATABASE_URL"
+            "see that the file is one of SQLite's and belongs, with its directory, to the user that foreman runs as, "
+            "or set FOREMAN_DATABASE_URL"
         )
     return "correct FOREMAN_DATABASE_URL (postgresql://user:password@host/name), or start the server; try it with psql"
 

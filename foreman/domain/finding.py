@@ -21,6 +21,9 @@ CLOCK_DOUBTFUL_MS = 1_000
 DISK_LOW_B = 1 << 30
 DISK_FULL_B = 128 << 20
 
+#: What an upstream of each kind does, and something else on its port does not.
+_LISTS = {"ollama": "GET /api/tags", "openai": "GET /v1/models"}
+
 
 class Level(StrEnum):
     """How bad it is."""
@@ -73,7 +76,9 @@ def models(endpoint: Endpoint, survey: Survey) -> Finding:
     """Whether an upstream that answers has models, and those that it is there for."""
     check = f"upstream {endpoint.name}"
     if survey.available is None:
-        return Finding(check, Level.OK, "answers, and does not say which models it has")
+        told = "answers, and does not say which models it has: it may be something else"
+        advice = f"see that {_LISTS[endpoint.kind]} lists its models there, or correct {endpoint.setting}.url or .kind"
+        return Finding(check, Level.WARNING, told, advice)
     if not survey.available:
         advice = "ollama pull llama3.2, on its machine" if endpoint.kind == "ollama" else "start it with a model"
         return Finding(check, Level.PROBLEM, "answers, and has no models", advice)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from peewee import DatabaseProxy, InterfaceError, InternalError, OperationalError
+from peewee import DatabaseError, DatabaseProxy, InterfaceError, InternalError, OperationalError
 from playhouse.pool import (  # type: ignore[import-untyped]  # reason: peewee's stubs leave playhouse out
     MaxConnectionsExceeded,
     PooledPostgresqlDatabase,
@@ -231,6 +231,9 @@ def write(*, durable: bool = True, patience_s: float | None = None) -> Iterator[
             yield
     except UNAVAILABLE as error:
         raise StoreUnavailable(str(error)) from error
+    except DatabaseError as error:
+        _refuse_damaged(error)
+        raise
 
 
 @contextmanager
@@ -248,6 +251,15 @@ def read() -> Iterator[None]:
         with _transaction(database, "REPEATABLE READ READ ONLY" if is_postgres() else "DEFERRED"):
             yield
     except UNAVAILABLE as error:
+        raise StoreUnavailable(str(error)) from error
+    except DatabaseError as error:
+        _refuse_damaged(error)
+        raise
+
+
+def _refuse_damaged(error: DatabaseError) -> None:
+    """SQLite has no word of its own for a file that is damaged, or none of its; whatever has one is a fault of ours."""
+    if type(error) is DatabaseError:
         raise StoreUnavailable(str(error)) from error
 
 

@@ -92,6 +92,21 @@ def test_a_data_directory_that_belongs_to_something_else_is_one_line(tmp_path: P
     assert (tmp_path / "data").read_text() == "a file"
 
 
+def test_a_file_that_is_no_database_is_told_of_by_every_command(tmp_path: Path) -> None:
+    """As one line of the doctor's, and as one line of what needs it; nobody sees a traceback."""
+    (tmp_path / "notes.txt").write_text("not a database\n" * 100)
+    wrong = {"FOREMAN_DATABASE_URL": f"sqlite:///{tmp_path}/notes.txt"}
+    _, found = _findings(tmp_path, **wrong)
+    [each] = found["database"]
+    assert each["level"] == "problem"
+    assert "file is not a database" in each["detail"]
+    assert "FOREMAN_DATABASE_URL" in each["remedy"]
+    for command in (["prune"], ["keys", "list"], ["migrate"]):
+        refused = _run(tmp_path, *command, **wrong)
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert refused.stderr == "foreman: the database cannot be used now: file is not a database\n"
+
+
 def test_no_models_and_a_wrong_clock_are_told_of(tmp_path: Path, valkey: ValkeyServer) -> None:
     """What answers, and yet is of no use: an upstream without a model, and a clock an hour behind that of Redis."""
     (tmp_path / "sitecustomize.py").write_text(_SLOW_CLOCK)

@@ -84,6 +84,20 @@ def test_a_locked_sqlite_file_is_unavailable_to_writers_and_not_to_readers(sqlit
     assert stores.claim().job.id == job.id
 
 
+def test_a_file_that_is_no_database_is_unavailable_and_left_as_it_is(tmp_path: Path) -> None:
+    """A wrong path is a wrong setting, and no fault in the program; nothing is written over what is there."""
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database\n" * 100)
+    database.connect(f"sqlite:///{file}")
+    try:
+        for transaction in (database.read, database.write):
+            with pytest.raises(StoreUnavailable, match="not a database"), transaction():
+                pytest.fail("there is nothing to read or write")
+    finally:
+        database.proxy.initialize(None)
+    assert file.read_text() == "not a database\n" * 100
+
+
 def test_a_writer_that_waits_for_its_turn_gives_up_as_well(tmp_path: Path) -> None:
     """Another thread of this process holds the turn."""
     release, held = threading.Event(), threading.Event()

@@ -37,7 +37,7 @@ def test_a_clock_that_was_set_back_is_found_by_what_was_seen_before() -> None:
     [
         ((), ("llama3.2:1b",), Level.OK),
         ((), (), Level.PROBLEM),
-        ((), None, Level.OK),
+        ((), None, Level.WARNING),
         (("llama3*",), ("llama3.2:1b", "qwen3"), Level.OK),
         (("llama3*",), ("qwen3",), Level.PROBLEM),
     ],
@@ -45,7 +45,7 @@ def test_a_clock_that_was_set_back_is_found_by_what_was_seen_before() -> None:
 def test_an_upstream_without_the_models_it_is_there_for_is_a_problem(
     patterns: tuple[str, ...], available: tuple[str, ...] | None, level: Level
 ) -> None:
-    """It answers, and yet no job can be done there; one that does not say what it has may have anything."""
+    """It answers, and yet no job can be done there; one that does not say what it has may be anything."""
     endpoint = Endpoint("default", "http://127.0.0.1:11434", models=patterns)
     assert finding.models(endpoint, Survey(available)).level is level
 
