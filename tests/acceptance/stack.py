@@ -110,9 +110,10 @@ class Stack:
             "FOREMAN_WEBHOOK_ALLOWED_NETS": "127.0.0.0/8",
             "FOREMAN_WEBHOOK_SECRET": "acceptance-secret",
             "FOREMAN_WEBHOOK_RETRY_DELAYS_S": "0.2,0.2,0.2,0.2,0.2,0.2",
-            "FOREMAN_WEBHOOK_TIMEOUT_S": "2",
+            "FOREMAN_WEBHOOK_TIMEOUT_S": "5",
             "FOREMAN_JOBS_RETRY_DELAY_S": "0.2",
-            "FOREMAN_JOBS_LEASE_S": "3",
+            # A machine that stands still for half of it cuts a run.
+            "FOREMAN_JOBS_LEASE_S": "8",
             **self.env,
         }
 

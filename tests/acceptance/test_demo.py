@@ -25,7 +25,7 @@ def start(tmp_path: Path) -> subprocess.Popen[str]:
 def test_the_demo_shows_every_webhook_and_the_recovery_without_one(tmp_path: Path) -> None:
     """It ends with status 0, says what a newcomer is to see in order, and leaves neither process nor file."""
     with start(tmp_path) as demo:
-        said, _ = demo.communicate(timeout=3 * DEADLINE_S)
+        said, _ = demo.communicate(timeout=2 * DEADLINE_S)
     assert demo.returncode == 0, said
     shown = re.findall(r"#(\d) job\.(\w+) +both signatures verified, accepted", said)
     assert shown == [("1", "queued"), ("2", "loading"), ("3", "working"), ("4", "done")]

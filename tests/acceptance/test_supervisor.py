@@ -78,7 +78,7 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_start_works(tmp_path:
     """SIGKILL of ``foreman up`` takes all with it, so that the same command can be given again at once."""
     with Up(tmp_path / "state", FOREMAN_UPSTREAM_URL=upstream.url).until_ready() as up:
         up.stop(signal.SIGKILL)
-        until(lambda: processes(up.mark) == {}, 5)
+        until(lambda: processes(up.mark) == {})
         up.start()
         up.until_ready()
         assert up.call("POST", "/jobs", CHAT, Prefer="wait=60")[1]["state"] == "done"

@@ -72,6 +72,7 @@ def test_what_is_published_of_a_job_arrives_in_order(engine: Engine, publisher: 
     publisher.restart(JOB, 2)
     say(publisher, JOB, "Hello")
     tell(publisher, JOB, State.DONE)
+    assert publisher.flush(PATIENCE_S)
     moment = {"at": "2026-11-24T00:00:00.000Z", "attempt": 1}
     assert stored(engine) == [
         ("state", {"state": "loading", "sequence": 2} | moment),
@@ -86,6 +87,7 @@ def test_what_is_published_of_a_job_arrives_in_order(engine: Engine, publisher: 
 def test_a_failed_job_says_why(engine: Engine, publisher: Publisher) -> None:
     """The error in the stream is the one in the API."""
     tell(publisher, JOB, State.FAILED)
+    assert publisher.flush(PATIENCE_S)
     [(_, data)] = stored(engine)
     assert data["error"] == {"code": "stalled", "message": "no byte for 300 s", "retryable": True}
 
@@ -102,6 +104,7 @@ def test_nothing_comes_after_the_end(engine: Engine, publisher: Publisher) -> No
     tell(publisher, JOB, State.FAILED)
     say(publisher, JOB, "late")
     tell(publisher, JOB, State.DONE)
+    assert publisher.flush(PATIENCE_S)
     assert [kind for kind, _ in stored(engine)] == ["state"]
 
 
@@ -255,6 +258,7 @@ def test_a_stream_is_capped_and_a_follower_that_is_too_late_is_told_of_the_gap(
         say(publisher, JOB, *(f"{number}" for number in range(start, min(start + 500, total))))
         assert publisher.flush(PATIENCE_S)
     tell(publisher, JOB, State.DONE)
+    assert publisher.flush(PATIENCE_S)
     kept = engine.client.xlen(STREAM)
     assert MAX_ENTRIES <= kept < MAX_ENTRIES + 200
     for after in (None, first.id):

@@ -93,7 +93,7 @@ def begin(api: Api, publisher: Publisher, *words: str) -> Claim:
     for state in (State.LOADING, State.WORKING):
         tell(publisher, claim.job.id, state)
     say(publisher, claim.job.id, *words)
-    publisher.flush(PATIENCE_S)
+    assert publisher.flush(PATIENCE_S)
     return claim
 
 
@@ -141,7 +141,7 @@ def test_a_lost_line_comes_with_the_last(live: Api, publisher: Publisher) -> Non
     def drive() -> None:
         claim = begin(live, publisher, "Hel", "x" * MAX_DATA_B, "!")
         end(publisher, claim)
-        publisher.flush(PATIENCE_S)
+        assert publisher.flush(PATIENCE_S)
         live.finish_claim(claim, "Hello, world!")
         tell(publisher, claim.job.id, State.DONE)
 

@@ -74,7 +74,7 @@ def finish(api: Api, publisher: Publisher, job_id: str, *words: str) -> None:
         tell(publisher, job_id, state)
     say(publisher, job_id, *words)
     publisher.text(job_id, {"message": {"content": ""}, "done": True})
-    publisher.flush(PATIENCE_S)
+    assert publisher.flush(PATIENCE_S)
     api.finish("".join(words))
     tell(publisher, job_id, State.DONE)
 

@@ -97,14 +97,14 @@ def test_trouble_is_put_up_with_for_the_deadline_and_no_longer() -> None:
     """What never answers is told of as what happened last, within the time that was given."""
     with (
         Scripted([HANGS_UP]) as server,
-        Client(server.url, deadline_s=3) as client,
+        Client(server.url, deadline_s=6) as client,
         pytest.raises(api.Unreachable) as found,
     ):
         client.get(ID)
     assert found.value.reason == "broke the connection off"
     assert len(server.asked) > 1
-    assert server.asked[-1].at_s - server.asked[0].at_s < 20
-    with Client(server.url, deadline_s=0.3) as client, pytest.raises(api.Unreachable, match="cannot be connected to"):
+    assert server.asked[-1].at_s - server.asked[0].at_s < 30
+    with Client(server.url, deadline_s=2) as client, pytest.raises(api.Unreachable, match="cannot be connected to"):
         client.get(ID)
 
 
@@ -113,7 +113,7 @@ def test_an_answer_that_never_ends_is_none(behave: Behaviour) -> None:
     """A server that says nothing, and one that goes on saying something, cost no more than the deadline."""
     with (
         HostilePeer(behave) as peer,
-        Client(peer.url, deadline_s=0.5) as client,
+        Client(peer.url, deadline_s=2) as client,
         pytest.raises(api.Unreachable, match="did not answer in time"),
     ):
         client.health()
@@ -271,7 +271,7 @@ def test_following_gives_up_on_a_server_that_says_nothing() -> None:
     """Streams that end at once are trouble like any other."""
     with (
         Scripted([sse(whole=True)]) as server,
-        Client(server.url, deadline_s=2) as client,
+        Client(server.url, deadline_s=6) as client,
         pytest.raises(api.Unreachable, match="ended the stream"),
     ):
         list(client.follow(ID))

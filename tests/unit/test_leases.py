@@ -11,7 +11,7 @@ from foreman.errors import StoreUnavailable
 from foreman.services.leases import LeaseKeeper
 
 #: Seconds that a claim holds: three renewals, which come in time on a busy machine.
-LEASE_S = 3.0
+LEASE_S = 6.0
 
 #: Seconds in which what must happen has happened.
 DEADLINE_S = 60.0

@@ -110,7 +110,8 @@ def supervise(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
 def polite(name: str, pid_file: Path, **rest: Any) -> dict[str, Any]:
     """A child that writes its process id and stops when asked."""
-    return {"name": name, "argv": [sys.executable, "-c", POLITE, str(pid_file)], "stage": 0} | rest
+    argv = [sys.executable, "-c", POLITE, str(pid_file)]
+    return {"name": name, "argv": argv, "stage": 0, "grace_s": DEADLINE_S} | rest
 
 
 def test_a_child_that_is_killed_runs_again(supervise: Callable[..., Run], tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_children_start_in_order_and_stop_in_the_opposite_one(supervise: Callabl
     """A stage starts when the one below it is ready, and stops before it; the exit status is 0."""
     low, high = tmp_path / "low", tmp_path / "high"
     run = supervise(polite("high", high, stage=1), polite("low", low, ready=str(low)))
-    until(lambda: "READY" in run.output)
+    until(lambda: "READY" in run.output and "high    | started" in run.output)
     pid_in(high)
     assert run.output.index("low     | started") < run.output.index("high    | started")
     run.popen.send_signal(signal.SIGTERM)
