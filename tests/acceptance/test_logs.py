@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tests.acceptance.stack import Stack, eventually
+from tests.upstream import reply
 
 
 def lines(stack: Stack, name: str, job_id: str) -> list[dict[str, Any]]:
@@ -22,6 +23,8 @@ def first(stack: Stack, name: str, job_id: str, event: str) -> dict[str, Any]:
 
 def test_a_job_can_be_followed_through_the_logs_of_all_processes(stack: Stack) -> None:
     """By its id, and by that of the request which submitted it, whoever works on it."""
+    # Too long for its row, so that a process of its own stores it.
+    stack.upstream.next(reply("long " * 1000), reply("long " * 1000))
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "state_webhook_url": stack.receiver.url}
     asked = [stack.ask("POST", "/jobs", body, given) for given in ({"X-Request-Id": "mine-1"}, {})]
     assert asked[0].headers["x-request-id"] == "mine-1"
