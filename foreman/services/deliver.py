@@ -12,6 +12,7 @@ from foreman.domain.delivery import Delivered, RetryIn, Schedule, Stopped, decid
 from foreman.domain.origin_health import Circuit, is_down
 from foreman.domain.sender_shares import pace_after
 from foreman.errors import StaleLease
+from foreman.net.webhooks import Kept
 from foreman.queue import messages
 
 if TYPE_CHECKING:
@@ -71,19 +72,19 @@ class Deliverer:
         back for.
         """
         stays_until = clock.monotonic() + STAY_S
-        with self.senders.seat() as seat:
+        with self.senders.seat() as seat, Kept() as kept:
             sending = self.events.claim(job_id, clock.now(), seat.take, beside=True)
             if sending is None:
                 return None
-            while (ended := self._try(sending, seat, stays_until)).then is not None:
+            while (ended := self._try(sending, seat, kept, stays_until)).then is not None:
                 sending = ended.then
         self._make_way(sending.origin)
         return self._come_back(sending.job_id, ended.delay_s, job_id)
 
-    def _try(self, sending: Sending, seat: Seat, stays_until: float) -> _Ended:
+    def _try(self, sending: Sending, seat: Seat, kept: Kept, stays_until: float) -> _Ended:
         """One try, its record, and in the same transaction the claim of what this thread sends next."""
         logs.bind(job_id=sending.job_id, request_id=sending.came_with.request_id)
-        attempt = self._send(sending)
+        attempt = self._send(sending, kept)
         decision = decide(
             attempt,
             tries=sending.tries,
@@ -116,7 +117,7 @@ class Deliverer:
             self._wake(self.events.next_due(sending.origin, clock.now(), self.events.origin_limit))
         return _Ended(then, decision.delay_s if isinstance(decision, RetryIn) else None)
 
-    def _send(self, sending: Sending) -> Attempt:
+    def _send(self, sending: Sending, kept: Kept) -> Attempt:
         facts: Facts = {"job_id": sending.job_id, "state": str(sending.state), "attempt": sending.attempt}
         with self.tracer.step("deliver", sending.came_with.traceparent, facts, calls=True) as span:
             headers = event.event_headers(
@@ -128,7 +129,7 @@ class Deliverer:
                 sequence=sending.sequence,
                 user_agent=self.user_agent,
             )
-            attempt = self.sender.send(sending.url, headers | trace_header(span.traceparent), sending.body)
+            attempt = self.sender.send(sending.url, headers | trace_header(span.traceparent), sending.body, kept)
             span.tell(status=attempt.status)
             if not is_success(attempt.status):
                 span.failed(attempt.error or f"status {attempt.status}")

@@ -112,7 +112,7 @@ def _announced_after(old: Callable[..., Any]) -> Callable[..., Any]:
 def _redirected(_old: Callable[..., Any]) -> Callable[..., Any]:
     """A try goes where the receiver sends it."""
 
-    def send(_self: Any, url: str, headers: Mapping[str, str], body: bytes) -> Attempt:
+    def send(_self: Any, url: str, headers: Mapping[str, str], body: bytes, *_kept: Any) -> Attempt:
         answer = urllib3.request("POST", url, body=body, headers=dict(headers), timeout=_PATIENCE_S)
         return Attempt(answer.status, None, None, "", 0)
 
