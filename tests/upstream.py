@@ -40,6 +40,8 @@ class Received:
     peer: tuple[str, int]
     at: float
     hung_up: bool = False
+    #: Whether its slot is free: from when the client may come to know that, just before the last bytes go out.
+    over: bool = False
     ended: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
@@ -69,6 +71,7 @@ class Exchange:
         """A whole answer; ``body`` is bytes, or anything JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = {"Content-Type": "application/json", "Content-Length": str(len(data))} | (headers or {})
+        self.fake._is_over(self.received)
         head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self.raw(head.encode() + b"\r\n" + data)
 
@@ -82,6 +85,8 @@ class Exchange:
 
     def line(self, value: Any) -> None:
         """A line of a stream."""
+        if isinstance(value, dict) and value.get("done") is True:
+            self.fake._is_over(self.received)
         self.chunk(json.dumps(value).encode() + b"\n")
 
     def end(self) -> None:
@@ -368,9 +373,14 @@ class FakeOllama:
         try:
             self._route(exchange)
         finally:
+            self._is_over(received)
             with self._changed:
-                self.in_flight -= received.is_chat or received.is_load
                 self._changed.notify_all()
+
+    def _is_over(self, received: Received) -> None:
+        with self._changed:
+            self.in_flight -= not received.over and (received.is_chat or received.is_load)
+            received.over = True
 
     def _route(self, exchange: Exchange) -> None:
         received = exchange.received
