@@ -70,13 +70,8 @@ class WebhookSender:
         places = resolve(target, self._policy, asked.deadline, self._getaddrinfo)
         if isinstance(places, TryError):
             return places
-        if (wire := kept.take(target, places)) is not None:
-            came = self._over(wire, target, asked, kept)
-            if wire.was_heard or came is TryError.TIMEOUT:
-                return came
-            # It was closed while nothing was under way, as receivers do: the try begins anew, once.
-        fresh = self._connect(target, places, asked.deadline)
-        return fresh if isinstance(fresh, TryError) else self._over(fresh, target, asked, kept)
+        wire = kept.take(target, places) or self._connect(target, places, asked.deadline)
+        return wire if isinstance(wire, TryError) else self._over(wire, target, asked, kept)
 
     def _connect(self, target: Target, places: Sequence[Place], deadline: float) -> Wire | TryError:
         sock = connect(places, deadline)
@@ -96,7 +91,7 @@ class WebhookSender:
     def _over(self, wire: Wire, target: Target, asked: _Asked, kept: Kept) -> Answer | TryError:
         with self._watchdog.watch(wire.sock, asked.deadline) as watch:
             try:
-                return wire.exchange(target, asked.headers, asked.body, last=not kept.ends_known)
+                return wire.exchange(target, asked.headers, asked.body, last=not kept.may_keep)
             except FAILURES as error:
                 return TryError.TIMEOUT if watch.fired else _class_of(error)
             finally:
@@ -123,22 +118,27 @@ class Kept:
     def __init__(self, keep_s: float = KEEP_S) -> None:
         self._keep_s = keep_s
         self._wire: Wire | None = None
-        #: Whether the last answer said where it ends.
-        self.ends_known = False
+        #: Whether each connection that was to be kept was open and at rest when it was needed.
+        self._is_sound = True
+        #: Whether the receiver is to leave the next connection open.
+        self.may_keep = False
 
     def take(self, target: Target, places: Sequence[Place]) -> Wire | None:
         """The connection, if it leads to ``target``, whose addresses, judged just now, are ``places``; else it ends."""
         wire, self._wire = self._wire, None
         if wire is None:
             return None
-        if monotonic() - wire.since <= self._keep_s and wire.leads_to(target, places):
+        self._is_sound = self._is_sound and wire.is_at_rest()
+        if self._is_sound and monotonic() - wire.since <= self._keep_s and wire.leads_to(target, places):
             return wire
         wire.close()
+        # A receiver that says nothing of it and hangs up might do so the next time just when it is sent something.
+        self.may_keep = self._is_sound
         return None
 
     def put(self, wire: Wire) -> None:
         """Keep the connection if it may be used again, else close it."""
-        self.ends_known = wire.ends_known
+        self.may_keep = self._is_sound and wire.ends_known
         if wire.is_open:
             self._wire = wire
         else:

@@ -65,20 +65,15 @@ class Wire:
         self._reader.shut()
         self.sock.close()
 
-    @property
-    def was_heard(self) -> bool:
-        """Whether anything came in answer to the last request."""
-        return self._reader.lines_b > 0
-
     def leads_to(self, target: Target, places: Sequence[Place]) -> bool:
-        """Whether this is still a connection to ``target``, which is at ``places`` now, and at rest."""
+        """Whether this is still a connection to ``target``, which is at ``places`` now."""
         if self._leads_to != (target.scheme, target.host, target.port):
             return False
         try:
             address = self.sock.getpeername()[0]
         except OSError:
             return False  # it is none any more
-        return any(place.sockaddr[0] == address for place in places) and self._is_at_rest()
+        return any(place.sockaddr[0] == address for place in places)
 
     def exchange(self, target: Target, headers: Mapping[str, str], body: bytes, *, last: bool) -> Answer:
         """POST ``body`` to ``target`` and read the answer; ``last`` asks the receiver to close the connection then.
@@ -107,7 +102,7 @@ class Wire:
         """What the answer is read from."""
         return self._reader
 
-    def _is_at_rest(self) -> bool:
+    def is_at_rest(self) -> bool:
         """Whether nothing has come since the answer: not the end, and nothing to be taken for the next answer."""
         if wait_for_read(self.sock, timeout=0):
             return False
