@@ -150,7 +150,7 @@ def _request(target: Target, headers: Mapping[str, str], body: bytes, *, last: b
         "Accept-Encoding": "identity",
         "Connection": "close" if last else "keep-alive",
     }
-    lines = [f"POST {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in (own | dict(headers)).items())]
+    lines = [f"POST {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in {**own, **headers, **own}.items())]
     if any(_LINE_END.search(line) for line in lines):
         raise ValueError("a header that is more than one line")
     return "\r\n".join((*lines, "", "")).encode("latin-1") + body
