@@ -28,8 +28,9 @@ from foreman.api.problems import (
 from foreman.domain.json_value import compact
 
 #: Milliseconds for which a thread stays with a client that may ask again at once. The way back through the main thread,
-#: which watches all idle connections, is a sixth of what it costs to accept a job (measured).
-PATIENCE_MS = 5
+#: which watches all idle connections, is a sixth of what it costs to accept a job. With 5 a busy client is late now and
+#: then, and a tenth fewer jobs are accepted (measured).
+PATIENCE_MS = 30
 
 log = logs.get_logger(__name__)
 
