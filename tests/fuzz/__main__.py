@@ -100,15 +100,19 @@ def _over_the_wire(stack: Stack, seed: int, count: int) -> dict[str, Any]:
 
 
 def _summary(stack: Stack, driver: subprocess.Popen[str]) -> dict[str, Any]:
-    """What a driver says at its end; until then the peers forget what they got, which is of no use to anybody."""
-    while True:
-        try:
-            output = driver.communicate(timeout=1)[0]
-        except subprocess.TimeoutExpired:
-            stack.upstream.calls.clear()
-            stack.receiver.forget()
-        else:
-            return dict(json.loads(output)) if output else {"findings": ["a driver ended before its time"]}
+    """What a driver says at its end; whenever it says how far it is, the peers forget what they got."""
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        stack.upstream.calls.clear()
+        stack.receiver.forget()
+        if line.startswith("{"):
+            return dict(json.loads(line))
+        _say(line.rstrip())
+    return {"findings": ["a driver ended before its time"]}
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _described(directory: Path, seed: int, count: int) -> dict[str, Any]:
@@ -128,6 +132,7 @@ def _described(directory: Path, seed: int, count: int) -> dict[str, Any]:
             examined = description.examine(stack, key, seed=number, examples=examples, options=options)
             sent += examined.sent
             findings += [f"schemathesis, seed {number}: {each}" for each in examined.findings]
+            _say(f"schemathesis: {sent} of {count}")
             options = description.MADE_UP
             stack.upstream.calls.clear()
             stack.receiver.forget()
@@ -158,6 +163,7 @@ def run(requests: int, processes: int, seed: int, share: float) -> int:
         drivers = [_start(stack, seed, index * (each + rest), count) for index, count in enumerate(counts)]
         try:
             told = [_over_the_wire(stack, seed, wired)]
+            _say(f"over sockets: {wired}")
             told += [_summary(stack, driver) for driver in drivers]
         finally:
             for driver in drivers:

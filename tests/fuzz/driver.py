@@ -31,6 +31,8 @@ from tests.fuzz.oracle import Answer, complaints
 ENOUGH = 20
 #: Pieces of a stream that are read: a job's events may go on for as long as it waits.
 MAX_PIECES = 2000
+#: Requests between two lines that say how far it is: some ten seconds.
+PROGRESS = 10_000
 
 _ID = re.compile(rb'"job_id":"([0-9A-Z]{26})"')
 _CURSOR = re.compile(rb'"next_cursor":"([^"]+)"')
@@ -148,6 +150,8 @@ def main(seed: int, first: int, count: int, receiver: str, secrets: tuple[bytes,
     with closing(driver._listening), closing(driver._peer), closing(driver._left):
         for number in range(first, first + count):
             driver.one(seed, number)
+            if (number + 1 - first) % PROGRESS == 0:
+                print(f"from {first} on: {number + 1 - first} of {count}", flush=True)
             if len(driver.findings) >= ENOUGH:
                 break
     return {
