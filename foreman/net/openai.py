@@ -115,6 +115,8 @@ class OpenAICall(Call):
         text = self._excuse(response, bounds)
         if openai_fault.is_loading(response.status, text):
             return Presence.LOADING
+        if monotonic() >= bounds.deadline:
+            return bounds.overdue  # what it said of itself may be cut off
         return self._refused(response.status, text, retry_after=response.headers.get("Retry-After"))
 
     def _judge_health(self, response: HTTPResponse, *, bounds: Bounds) -> Presence:
