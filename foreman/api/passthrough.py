@@ -22,6 +22,7 @@ from foreman.domain.came_with import trace_header
 from foreman.domain.fault import Fault
 from foreman.domain.json_value import compact
 from foreman.domain.lifecycle import Cause
+from foreman.domain.synchronous import CLIENT_CLOSED_REQUEST
 from foreman.net.passthrough import Passage, Passthrough
 
 #: What is handed on, by method. Nothing that changes the upstream: whoever may submit jobs may not pull, create or
@@ -73,7 +74,7 @@ class Counter:
         if isinstance(asked, Errand):
             _answer(resp, asked)
         else:
-            _refuse(resp, asked)
+            _refuse(resp, asked, Client.of(req))
 
     def _ask(self, req: falcon.Request, way: Passthrough, path: str, body: bytes | None) -> Errand | Fault:
         given = {name: value for name in _REQUEST_HEADERS if (value := req.get_header(name)) is not None}
@@ -228,7 +229,8 @@ def _status_of(fault: Fault) -> HTTPStatus:
     return HTTPStatus.GATEWAY_TIMEOUT if late else HTTPStatus.BAD_GATEWAY
 
 
-def _refuse(resp: falcon.Response, fault: Fault) -> None:
-    resp.status = _status_of(fault)
+def _refuse(resp: falcon.Response, fault: Fault, client: Client) -> None:
+    # Of a client that hung up the call was cut: nobody reads this, and it is no fault of the upstream's.
+    resp.status = CLIENT_CLOSED_REQUEST if client.gone() else _status_of(fault)
     resp.data = compact({"error": fault.message})
     resp.content_type = falcon.MEDIA_JSON

@@ -1,9 +1,11 @@
-"""Requests that are no jobs: how long the model server may be silent in its answer to one."""
+"""Requests that are no jobs: how long the model server may be silent in its answer to one, and who is told what."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from foreman.domain.fault import FIRST_TEXT_PATIENCE
 from foreman.net.origin import parse
 from foreman.net.passthrough import Passage, Passthrough
 from tests import upstream_faults as faults
+from tests.integration.api import running_api
 from tests.upstream import Exchange, FakeOllama, generate
 
 
@@ -61,3 +64,16 @@ def test_an_answer_that_falls_silent_is_broken_off(ollama: FakeOllama) -> None:
         assert next(pieces)
         with pytest.raises(ConnectionResetError):
             next(pieces)
+
+
+@pytest.mark.parametrize(("there", "status"), [(True, 502), (False, 499)])
+def test_a_client_that_has_gone_is_not_told_that_the_upstream_failed(
+    tmp_path: Path, *, there: bool, status: int
+) -> None:
+    """Its call is cut for its sake, which is no fault of the upstream's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, running_api(tmp_path) as api:
+        if not there:
+            theirs.close()
+        answer = api.client.simulate_post("/api/show", json={"model": "m"}, extras={"gunicorn.socket": ours})
+    assert answer.status_code == status
