@@ -254,14 +254,14 @@ def test_a_server_without_a_list_may_still_have_the_model(server: FakeOpenAI, ca
     completed(chat(call))
 
 
-def test_a_load_ends_at_its_deadline(server: FakeOpenAI, call: Call) -> None:
+@pytest.mark.parametrize("behaviour", [None, faults.hang, faults.drip(b"H", 0.02)])
+def test_a_load_ends_at_its_deadline(server: FakeOpenAI, call: Call, behaviour: Any) -> None:
     """Loading for ever, silent, or dripping: it holds its slot no longer than it was given."""
     server.loading = True
-    for behaviour in (None, faults.hang, faults.drip(b"H", 0.02)):
-        server.next_load(*([behaviour] if behaviour else []))
-        started = time.monotonic()
-        assert fault_of(call.load(PAYLOAD, timeout_s=1.5)) == (Cause.LOAD_TIMEOUT, True, True)
-        assert time.monotonic() - started < 1.5 + SLACK_S
+    server.next_load(*([behaviour] if behaviour else []))
+    started = time.monotonic()
+    assert fault_of(call.load(PAYLOAD, timeout_s=1.5)) == (Cause.LOAD_TIMEOUT, True, True)
+    assert time.monotonic() - started < 1.5 + SLACK_S
 
 
 # ------------------------------------------------------------------------------------------------------- faults

@@ -119,13 +119,13 @@ def test_slow_tokens_are_no_stall(ollama: FakeOllama, call: Call) -> None:
     assert isinstance(chat(call, stall_timeout_s=2), Completion)
 
 
-def test_a_load_ends_at_its_deadline(ollama: FakeOllama, call: Call) -> None:
+@pytest.mark.parametrize("behaviour", [faults.hang, faults.drip(b"H", 0.02)])
+def test_a_load_ends_at_its_deadline(ollama: FakeOllama, call: Call, behaviour: Any) -> None:
     """A model that never loads holds its slot no longer than it was given, dripping or silent."""
-    for behaviour in (faults.hang, faults.drip(b"H", 0.02)):
-        ollama.next_load(behaviour)
-        started = time.monotonic()
-        assert fault_of(call.load(PAYLOAD, timeout_s=1.5)) == (Cause.LOAD_TIMEOUT, True, True)
-        assert time.monotonic() - started < 1.5 + SLACK_S
+    ollama.next_load(behaviour)
+    started = time.monotonic()
+    assert fault_of(call.load(PAYLOAD, timeout_s=1.5)) == (Cause.LOAD_TIMEOUT, True, True)
+    assert time.monotonic() - started < 1.5 + SLACK_S
 
 
 def test_the_body_of_an_error_is_not_waited_for(ollama: FakeOllama, call: Call) -> None:
