@@ -1,4 +1,4 @@
-"""What every suite shares: a test is marked by the directory it lies in, and told which database to run on."""
+"""What every suite shares: a test is marked by the directory it lies in, and told on what to run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.databases import ENGINES, POSTGRESQL, SESSION, SQLITE
+from tests.artifacts import ARTIFACTS, KINDS, LOCAL
+from tests.databases import ENGINES, SESSION, SQLITE
 
 _SUITES = frozenset({"unit", "contract", "integration", "acceptance", "browser"})
 
@@ -18,18 +19,21 @@ settings.load_profile("foreman")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--database postgresql`` runs on PostgreSQL what otherwise runs on SQLite only."""
+    """``--database postgresql`` and ``--artifacts s3``: run on them what otherwise runs on the one default only."""
     parser.addoption("--database", choices=ENGINES, default=SQLITE, help="of tests that do not run on both")
+    parser.addoption("--artifacts", choices=KINDS, default=LOCAL, help="where tests that do not run on both keep them")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell those that need one."""
     SESSION.engine = config.getoption("--database")
+    ARTIFACTS.kind = config.getoption("--artifacts")
 
 
 def pytest_unconfigure() -> None:
     """Leave no server behind."""
     SESSION.end()
+    ARTIFACTS.end()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -39,13 +43,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         suite = item.path.relative_to(here).parts[0]
         if suite in _SUITES:
             item.add_marker(suite)
-    if SESSION.engine == POSTGRESQL:
-        ours = [item for item in items if _is_about_sqlite(item)]
-        items[:] = [item for item in items if item not in ours]
-        config.hook.pytest_deselected(items=ours)
+    unused = {SQLITE, LOCAL} - {SESSION.engine, ARTIFACTS.kind}
+    others = [item for item in items if any(_is_about(kind, item) for kind in unused)]
+    items[:] = [item for item in items if item not in others]
+    config.hook.pytest_deselected(items=others)
 
 
-def _is_about_sqlite(item: pytest.Item) -> bool:
-    """Whether a test is about SQLite's own ways, or is the half of a pair that runs on it."""
+def _is_about(kind: str, item: pytest.Item) -> bool:
+    """Whether a test is about the ways of that kind of store alone, or is the half of a pair that runs on it."""
     values = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-    return item.get_closest_marker("sqlite") is not None or SQLITE in values
+    return item.get_closest_marker(kind) is not None or kind in values

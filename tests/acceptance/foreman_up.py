@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from foreman.bundled import postgres
 from tests.addresses import free_port
+from tests.artifacts import ARTIFACTS
 from tests.databases import SESSION, SQLITE
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,8 @@ class Up(Client):
             self.options = ["--postgres"]
         self.data_dir = data_dir
         self.mark = f"{data_dir}"
-        self._settings = {"FOREMAN_DATA_DIR": str(data_dir), "FOREMAN_WEB_BIND": f"127.0.0.1:{self.port}"} | settings
+        own = {"FOREMAN_DATA_DIR": str(data_dir), "FOREMAN_WEB_BIND": f"127.0.0.1:{self.port}"}
+        self._settings = own | ARTIFACTS.settings() | settings
         self._log = data_dir.parent / f"{data_dir.name}.log"
         self._out = data_dir.parent / f"{data_dir.name}.out"
         self.popen = self.start()

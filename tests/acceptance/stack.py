@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests.addresses import LOOPBACK, free_port
+from tests.artifacts import ARTIFACTS
 from tests.databases import SESSION, SQLITE
 from tests.receiver import Receiver
 from tests.upstream import FakeOllama
@@ -217,7 +218,9 @@ class Stack:
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         if SESSION.engine != SQLITE and "FOREMAN_DATABASE_URL" not in self.env:
-            self.env["FOREMAN_DATABASE_URL"] = SESSION.new(self.directory)
+            self.env = self.env | {"FOREMAN_DATABASE_URL": SESSION.new(self.directory)}
+        if "FOREMAN_ARTIFACTS_URL" not in self.env:
+            self.env = self.env | ARTIFACTS.settings()
         self.upstream.start()
         self.receiver.__enter__()
         self.valkey.start()

@@ -160,7 +160,9 @@ def run(plan: Plan, directory: Path, say: Callable[[str], None] = lambda _line: 
         disk = exits.enter_context(Disk(directory))
         postgres = exits.enter_context(PostgresServer()) if plan.database == "postgresql" else None
         url = None if postgres is None else postgres.create("chaos")
-        fleet = Fleet(directory, database_url=url)
+        # On the disk that is filled, wherever other tests keep theirs.
+        on_disk = {"FOREMAN_ARTIFACTS_URL": (directory / "data" / "artifacts").as_uri()}
+        fleet = Fleet(directory, database_url=url, settings=on_disk)
         fleet.upstream.default = answer
         fleet.witness.mood = moody(plan.seed)
         exits.enter_context(fleet)

@@ -9,6 +9,7 @@ import pytest
 from foreman.errors import ArtifactStoreUnavailable
 from foreman.store.objects import CHUNK_B, Objects
 from tests.addresses import free_port
+from tests.artifacts import KINDS, LOCAL
 from tests.object_store import ObjectStore
 from tests.stores import new_id
 
@@ -35,10 +36,10 @@ def local(directory: Path) -> Objects:
     return Objects(directory.as_uri())
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=KINDS)
 def objects(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Objects:
     """An object store of each kind; of the remote one a part that no other test sees."""
-    if request.param == "local":
+    if request.param == LOCAL:
         directory: Path = request.getfixturevalue("directory")
         return Objects(directory.as_uri())
     server: ObjectStore = request.getfixturevalue("object_store")
@@ -70,6 +71,7 @@ def test_putting_again_replaces(objects: Objects) -> None:
     assert read(objects, first, 0, 7) == b"second!"
 
 
+@pytest.mark.local
 def test_an_object_is_there_whole_or_not_at_all(local: Objects, directory: Path) -> None:
     """Whoever reads while it is replaced sees the one or the other, and no half-written file is left behind."""
     job_id = new_id()
@@ -119,6 +121,7 @@ def test_a_store_that_answers_is_well_whatever_it_has(objects: Objects) -> None:
     objects.probe()
 
 
+@pytest.mark.local
 def test_pruned_jobs_leave_no_empty_directories(local: Objects, directory: Path) -> None:
     """A year of jobs would be millions of them."""
     local.delete([local.put(new_id(), "completion", b"x") for _ in range(3)])
@@ -126,6 +129,7 @@ def test_pruned_jobs_leave_no_empty_directories(local: Objects, directory: Path)
     assert local.put(new_id(), "completion", b"x")
 
 
+@pytest.mark.local
 def test_a_directory_that_became_something_else_is_unavailable(local: Objects, directory: Path) -> None:
     """A volume that is not mounted: writing and probing say so in one kind of error, without a path in it."""
     local.probe()

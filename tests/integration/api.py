@@ -47,7 +47,6 @@ from foreman.store.gauges import Gauges
 from foreman.store.jobs import Jobs
 from foreman.store.line import Line
 from foreman.store.models import TABLES
-from foreman.store.objects import Objects
 from foreman.store.origins import Origins
 from foreman.store.outbox import Outbox
 from foreman.store.pruning import Pruning
@@ -56,6 +55,7 @@ from foreman.store.room import Room
 from foreman.store.upstreams import Upstreams
 from foreman.tally import Tally
 from foreman.traces import Tracer
+from tests.artifacts import ARTIFACTS
 from tests.databases import SESSION
 
 PUBLIC_URL = "http://foreman.test"
@@ -210,7 +210,7 @@ def running_api(directory: Path, redis_url: str = NO_REDIS) -> Iterator[Api]:
     schema.migrate()
     outbox = Outbox(PUBLIC_URL, INLINE_LIMIT_B)
     jobs = Jobs(outbox, Room(MAX_QUEUE))
-    objects = Objects(f"file://{directory}/artifacts")
+    objects = ARTIFACTS.store(directory / "artifacts")
     messenger = Recorder()
     wrong: dict[str, Callable[[], str | None]] = {name: lambda: None for name in ("database", "redis")}
     tally = Tally()
