@@ -96,6 +96,11 @@ class Engine:
         with psycopg.connect(self.url) as other:
             return other.execute(sql.encode()).fetchall()
 
+    def somebody_waits(self) -> bool:
+        """Whether a call on PostgreSQL waits for a row that another transaction holds."""
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return bool(self.rows(waiting))
+
     def all_rows(self, *tables: str) -> list[list[tuple[Any, ...]]]:
         """Everything in some tables."""
         return [sorted(self.rows(f"SELECT * FROM {table}"), key=repr) for table in tables]  # noqa: S608 (as below)

@@ -9,10 +9,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from peewee import SQL, fn
+from peewee import EXCLUDED, SQL, fn
 
 from foreman.domain.origin_health import Circuit, CircuitPolicy, Health, after_failure
-from foreman.store.database import locked, read, write
+from foreman.store.database import read, write
 from foreman.store.models import EventRow, OriginRow
 from foreman.store.prepared import Statement
 
@@ -53,8 +53,10 @@ class Origins:
         """Note that ``attempt`` found ``origin`` down; returns its health. ``jitter`` is a factor around 1."""
         this = OriginRow.origin == origin
         with write():
-            OriginRow.insert(origin=origin).on_conflict_ignore().execute()
-            row = locked(OriginRow.select().where(this)).get()
+            # An update that changes nothing locks the row: ``answered`` may be about to take it away.
+            same = {OriginRow.origin: EXCLUDED.origin}
+            OriginRow.insert(origin=origin).on_conflict(conflict_target=[OriginRow.origin], update=same).execute()
+            row = OriginRow.get(this)
             health = after_failure(
                 _health(row), waiting=self._waiting(origin), policy=self.policy, jitter=jitter, now=now
             )

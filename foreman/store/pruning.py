@@ -51,9 +51,9 @@ class Pruning:
         """
         with write():
             ended = JobRow.id.in_(job_ids) & JobRow.state.in_(sorted(TERMINAL))
-            owners = {
-                row.id: row.owner for row in locked(JobRow.select(JobRow.id, JobRow.owner).where(ended), skip=True)
-            }
+            # Pruning comes back to what others hold now; whoever was asked for one job waits for it.
+            rows = locked(JobRow.select(JobRow.id, JobRow.owner).where(ended), skip=not announcing)
+            owners = {row.id: row.owner for row in rows}
             if not announcing:
                 # Looked up under the locks: whoever redelivers an event holds its job's row, and may just have had it.
                 settled = JobRow.select(JobRow.id).where(JobRow.id.in_(list(owners)) & ~_announcing())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import SQL
 
+from foreman.store.database import locked
 from foreman.store.models import EventRow
 from foreman.store.prepared import Statement
 
@@ -38,7 +39,9 @@ def _turn(pending: Sequence[Any], now: Moment) -> Any:  # noqa: ANN401  (rows of
 def _waiting(given: Any) -> Any:  # noqa: ANN401  (peewee's queries are untyped)
     waiting = (EventRow.status == SQL("'pending'")) | EventRow.next_attempt_at.is_null(is_null=False)
     columns = (EventRow.sequence, EventRow.status, EventRow.next_attempt_at, EventRow.lease_until)
-    return EventRow.select(*columns).where((EventRow.job_id == given.job_id) & waiting).order_by(EventRow.sequence)
+    rows = EventRow.select(*columns).where((EventRow.job_id == given.job_id) & waiting).order_by(EventRow.sequence)
+    # Whoever claims an event locks it alone, not the job: unseen here, it would lose its turn while its try is made.
+    return locked(rows)
 
 
 _WAITING = Statement(_waiting)

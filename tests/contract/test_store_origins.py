@@ -43,6 +43,21 @@ def test_a_healthy_origin_leaves_no_trace(engine: Engine, stores: Stores) -> Non
     assert engine.count("origins") == 0
 
 
+def test_an_origin_may_fail_and_answer_at_once(engine: Engine, stores: Stores) -> None:
+    """Senders whose tries end at the same moment, well and badly, do not take each other's row from under them."""
+
+    def end_tries(number: int) -> None:
+        for _ in range(150):
+            if number % 2:
+                stores.origins.failed(ORIGIN, LATE, jitter=1.0, now=T0)
+            else:
+                stores.origins.answered(ORIGIN)
+
+    together(4, end_tries)
+    stores.origins.answered(ORIGIN)
+    assert engine.count("origins") == 0
+
+
 def test_nothing_is_tried_while_the_circuit_is_open_and_no_attempt_used_up(stores: Stores) -> None:
     """For all events of the origin, new ones and due retries; others are not concerned."""
     ids = opened(stores)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from foreman.domain.delivery import Dead
 from foreman.domain.lifecycle import State
 from foreman.errors import JobGone, JobNotFound
-from tests.stores import BOOM, BUSY, GONE, T0, Engine, Stores, quiet, request, together
+from foreman.store import database
+from tests.stores import BOOM, BUSY, GONE, T0, Engine, Stores, quiet, request, together, wait_until
 
 #: When a job that ended at ``T0`` with the tests' usual ``ttl_s`` is over.
 OVER = T0 + 3_600_000
@@ -72,6 +75,19 @@ def test_nothing_of_a_removed_job_remains_but_its_tombstone(engine: Engine, stor
     assert engine.rows("SELECT job_id, at FROM tombstones") == [(gone, OVER)]
     with pytest.raises(JobGone):
         stores.jobs.get(gone)
+
+
+def test_a_job_that_somebody_holds_is_deleted_when_they_let_go(engine: Engine, stores: Stores) -> None:
+    """``DELETE`` says that it is gone, and its bytes are: a try that is just being recorded changes neither."""
+    job_id = stores.done().id
+    with ThreadPoolExecutor() as pool:
+        with database.write():
+            stores.send(job_id)
+            removing = pool.submit(stores.pruning.remove, [job_id], T0, announcing=True)
+            if engine.kind == "postgresql":
+                wait_until(lambda: engine.somebody_waits() or removing.done())
+        assert removing.result() == 1
+    assert engine.count("jobs") == 0
 
 
 def test_an_owner_may_delete_a_job_that_is_still_announcing(engine: Engine, stores: Stores) -> None:

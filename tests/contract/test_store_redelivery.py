@@ -1,12 +1,30 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from foreman.domain.delivery import Dead, Delivered, RetryIn
 from foreman.domain.lifecycle import State
 from foreman.errors import EventNotFound, EventSkipped, JobGone
+from foreman.store import database
 from foreman.store.deliveries import STATUSES, EventFilter
-from tests.stores import BOOM, BUSY, GONE, LATE, OK, ORIGIN, SENDING_MS, T0, Engine, Stores, quiet, request, together
+from tests.stores import (
+    BOOM,
+    BUSY,
+    GONE,
+    LATE,
+    OK,
+    ORIGIN,
+    SENDING_MS,
+    T0,
+    Engine,
+    Stores,
+    quiet,
+    request,
+    together,
+    wait_until,
+)
 
 #: When a job that ended at ``T0`` with the tests' usual ``ttl_s`` is over.
 OVER = T0 + 3_600_000
@@ -49,6 +67,23 @@ def test_an_event_that_waits_for_its_next_try_is_due_at_once(stores: Stores) -> 
     stores.send(job.id, BUSY, RetryIn(3600.0))
     stores.redelivery.redeliver(job.id, State.QUEUED, T0 + 5)
     assert stores.send(job.id, at=T0 + 5).tries == 1
+
+
+def test_an_event_that_is_just_being_claimed_keeps_its_turn(engine: Engine, stores: Stores) -> None:
+    """A claim that is not committed yet is waited for: a receiver gets no two events of one job at once."""
+    job_id = stores.done().id
+    stores.send(job_id)
+    with ThreadPoolExecutor() as pool:
+        with database.write():
+            sending = stores.events.claim(job_id, T0)
+            redelivering = pool.submit(stores.redelivery.redeliver, job_id, State.QUEUED, T0)
+            if engine.kind == "postgresql":
+                wait_until(engine.somebody_waits)
+        redelivering.result()
+    assert sending is not None
+    assert stores.events.claim(job_id, T0) is None
+    stores.events.record(sending, OK, Delivered(), T0)
+    assert stores.send(job_id).state is State.QUEUED
 
 
 def test_an_event_behind_another_waits_for_its_turn(stores: Stores) -> None:
