@@ -79,8 +79,8 @@ class Sweeper:
         self.announcer.tally.count(SWEPT, what, by=by)
 
     def _undelivered(self, before: Moment, limit: int) -> Sequence[str]:
-        """Half-open circuits first: nothing else brings the try that may close them."""
-        probes = self.origins.probes(clock.now(), limit)
+        """Half-open circuits first: nothing else brings the try that may close them. They get half of the room."""
+        probes = self.origins.probes(clock.now(), -(-limit // 2))
         due = self.events.due(before, limit - len(probes), self._after)
         self._after = due.after
         return [*probes, *due.job_ids]
