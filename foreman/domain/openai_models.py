@@ -6,6 +6,7 @@ import json
 from enum import Enum, auto
 from typing import Any
 
+from foreman.domain.json_value import is_unicode
 from foreman.domain.upstream import Survey
 
 #: Whose lists leave out nothing that they would run: ``owned_by`` of every entry, as vLLM and LM Studio write it.
@@ -42,8 +43,11 @@ def judge(body: bytes, model: str) -> Presence:
 
 
 def survey(body: bytes) -> Survey:
-    """What the list in ``body`` says of all models: a list that may leave some out tells only those in memory."""
-    entries = [each for each in _entries(body) if isinstance(each.get("id"), str)]
+    """What the list in ``body`` says of all models: a list that may leave some out tells only those in memory.
+
+    A name that has no UTF-8 form is left out, as in ``ollama_models.py``.
+    """
+    entries = [each for each in _entries(body) if isinstance(name := each.get("id"), str) and is_unicode(name)]
     names = tuple(each["id"] for each in entries)
     owners = {str(each.get("owned_by")) for each in entries}
     if any(_status(each) is not None for each in entries):

@@ -11,7 +11,7 @@ from foreman.clock import monotonic
 from foreman.domain.fault import Fault
 from foreman.domain.lifecycle import Cause
 from foreman.domain.upstream import Survey
-from foreman.net.upstream import Upstream, make_upstream
+from foreman.net.upstream import Kind, Upstream, make_upstream
 from tests.openai_server import LLAMA_CPP, LM_STUDIO, VLLM, FakeOpenAI
 from tests.upstream import Exchange, FakeOllama
 from tests.upstream_calls import SLACK_S, full_backlog
@@ -69,6 +69,20 @@ def test_entries_that_are_none_are_passed_over() -> None:
     entries = [1, {}, {"name": 7}, {"name": "a"}, {"model": "b:x", "name": "c"}]
     with Scripted(tags=status(200, {"models": entries})) as ollama:
         assert survey(ollama) == Survey(("a", "b:x"))
+
+
+@pytest.mark.parametrize("kind", ["ollama", "openai"])
+def test_a_name_that_no_job_can_have_is_passed_over(kind: Kind) -> None:
+    """Half of a surrogate pair is legal JSON, and no database keeps it: the probe of all upstreams would fail."""
+    models = [{"name": "\ud800"}, {"name": "a"}]
+    data = [{"id": each["name"], "owned_by": VLLM} for each in models]
+    answer = status(200, json.dumps({"models": models, "data": data}).encode())
+    with Scripted(tags=answer) as ollama, FakeOpenAI() as openai:
+        openai.next_load(answer)
+        url = ollama.url if kind == "ollama" else openai.url
+        found = make_upstream(kind, url, 5).survey(5)
+        assert isinstance(found, Survey)
+        assert found.available == ("a",)
 
 
 @pytest.mark.parametrize(
