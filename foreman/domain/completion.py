@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from foreman.domain import fault
 from foreman.domain.fault import Fault
+from foreman.domain.job import Artifact
 from foreman.domain.json_value import is_unicode
 
 #: Parts of a message that grow line by line, and so are joined in order of arrival.
@@ -31,6 +33,24 @@ def tokens(stats: dict[str, Any]) -> dict[str, int]:
     """How many tokens a completion took, ``prompt`` and ``completion``, as far as the upstream says."""
     said = {"prompt": stats.get("prompt_eval_count"), "completion": stats.get("eval_count")}
     return {kind: count for kind, count in said.items() if type(count) is int and 0 < count < _TOKENS_LIMIT}
+
+
+def partial_of(job_id: str, text: str) -> Artifact | None:
+    """The artifact ``partial`` of a job that failed and had generated ``text``; ``None`` if that is empty."""
+    # A model's JSON may hold half of a surrogate pair, which UTF-8 cannot.
+    return (
+        artifact_of(job_id, "partial", "text/plain; charset=utf-8", text.encode("utf-8", "replace")) if text else None
+    )
+
+
+def artifact_of(job_id: str, name: str, content_type: str, data: bytes) -> Artifact:
+    """The artifact that ``data`` are the bytes of."""
+    return Artifact(job_id, name, content_type, len(data), hashlib.sha256(data).hexdigest(), data)
+
+
+def text_in(body: bytes) -> str:
+    """The ``content`` of a completion, by its ``body``."""
+    return str(json.loads(body)["message"]["content"])
 
 
 class _Text:

@@ -5,7 +5,6 @@ The upstream is connected to before the job leaves ``queued``, so an upstream th
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from foreman import clock, logs
 from foreman.domain import attempts, metric
 from foreman.domain.backoff import retry_delay_s
-from foreman.domain.completion import Completion, tokens
+from foreman.domain.completion import Completion, artifact_of, partial_of, tokens
 from foreman.domain.fault import Aborted, Fault
 from foreman.domain.job import Artifact, Claim, JobFailure, NoClaim, Spent
 from foreman.domain.lifecycle import Cause, State
@@ -238,7 +237,7 @@ class Runner:
                 return self._after_fault(claim, fault, ran.text)
 
     def _complete(self, claim: Claim, completion: Completion, spent: Spent | None) -> Cause | None:
-        artifact = _artifact(claim.job.id, "completion", "application/json", completion.body)
+        artifact = artifact_of(claim.job.id, "completion", "application/json", completion.body)
         if artifact.size_b <= self.inline_limit_b:
             return self._finish(claim, artifact, completion, spent)
         cause = self.claims.complete(claim, artifact, completion.stats, clock.now(), spent)
@@ -302,9 +301,7 @@ class Runner:
         return self.claims.next_try(claim, clock.now())
 
     def _fail(self, claim: Claim, failure: JobFailure, text: str) -> None:
-        # A model's JSON may hold half of a surrogate pair, which UTF-8 cannot.
-        said = text.encode("utf-8", "replace")
-        partial = _artifact(claim.job.id, "partial", "text/plain; charset=utf-8", said) if said else None
+        partial = partial_of(claim.job.id, text)
         self.announcer.announce(self.claims.fail(claim, failure, clock.now(), partial))
 
     def _delay_s(self, n: int) -> float:
@@ -320,10 +317,6 @@ class Runner:
         """The slot is free again, and its permit may have been used up while it was not."""
         for job_id in self.claims.ready(clock.now(), 1):
             self.announcer.messenger.send(messages.run(job_id))
-
-
-def _artifact(job_id: str, name: str, content_type: str, data: bytes) -> Artifact:
-    return Artifact(job_id, name, content_type, len(data), hashlib.sha256(data).hexdigest(), data)
 
 
 def _blame(span: Span, outcome: Outcome | None) -> None:

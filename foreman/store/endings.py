@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from foreman.domain.completion import partial_of, text_in
 from foreman.domain.job import Job, JobFailure, Moment
 from foreman.domain.lifecycle import TERMINAL, Cause, State
 from foreman.errors import JobNotFound, JobTerminal
+from foreman.store.artifacts import keep
 from foreman.store.claims import ended_on_request
 from foreman.store.database import locked, write
 from foreman.store.models import ArtifactRow, JobRow
@@ -45,9 +47,7 @@ class Endings:
                 row.cancel_code = row.cancel_code or cause
                 JobRow.update(cancel_code=row.cancel_code).where(JobRow.id == job_id).execute()
                 return job_from_row(row)
-            # A run that is over already has left its completion to be stored: nobody wants it any more.
-            unstored = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null()
-            ArtifactRow.delete().where(unstored).execute()
+            _keep_text_only(job_id, at)
             job = self.outbox.move(job_id, State.FAILED, at, **error_columns(ended_on_request(cause)))
             return job or job_from_row(row)
 
@@ -63,3 +63,11 @@ class Endings:
     def _too_late(self, row: JobRow, now: Moment) -> Job | None:
         failure = JobFailure(Cause.START_DEADLINE, f"the job did not start within {row.start_deadline_s:g} s")
         return self.outbox.move(row.id, State.FAILED, now, **error_columns(failure))
+
+
+def _keep_text_only(job_id: str, at: Moment) -> None:
+    """A run that is over already has left its completion to be stored: what is kept is what any cancelled job keeps."""
+    unstored = (ArtifactRow.job_id == job_id) & ArtifactRow.stored_at.is_null()
+    for row in list(ArtifactRow.delete().where(unstored).returning(ArtifactRow.data).execute()):
+        if partial := partial_of(job_id, text_in(bytes(row.data))):
+            keep(partial, at, stored_at=at)

@@ -67,10 +67,12 @@ def test_a_worker_that_dies_takes_a_cancelled_job_with_it(stores: Stores, ending
 
 
 def test_a_completion_that_is_not_stored_yet_is_nobodys_any_more(stores: Stores, endings: Endings) -> None:
-    """Cancelled between the end of the run and ``done``: it is not stored later, and nobody looks for it for ever."""
+    """Cancelled between the end of the run and ``done``: it is not stored later, and its text is kept as of any job."""
     claim = stores.working()
     stores.claims.complete(claim, completion(claim.job.id), {}, T0)
     assert endings.cancel(claim.job.id, Cause.CANCELLED, T0 + 1).state is State.FAILED
+    [kept] = stores.artifacts.of(claim.job.id)
+    assert (kept.name, kept.content_type, kept.data) == ("partial", "text/plain; charset=utf-8", b"hi")
     assert list(stores.artifacts.waiting(T0 + 10, 10)) == []
     assert stores.artifacts.stored(completion(claim.job.id), None, T0 + 2) is None
 
