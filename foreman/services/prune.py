@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from foreman import clock, logs
 from foreman.domain.lifecycle import TERMINAL
 from foreman.domain.metric import PRUNED
-from foreman.errors import JobNotTerminal
+from foreman.errors import ArtifactStoreUnavailable, JobNotTerminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,11 +43,22 @@ class Pruner:
     tally: Tally
 
     def prune(self) -> Pruned:
-        """Remove every job that is over, and what is kept of those long gone. Each batch is committed by itself."""
+        """Remove every job that is over, and what is kept of those long gone. Each batch is committed by itself.
+
+        Raises:
+            ArtifactStoreUnavailable: jobs with bytes there may be left; of all others none is.
+        """
         jobs = objects = 0
-        while job_ids := self.pruning.expired(clock.now(), self.batch):
+        refused: ArtifactStoreUnavailable | None = None
+        while job_ids := self.pruning.expired(clock.now(), self.batch, elsewhere=refused is None):
             began = clock.monotonic()
-            gone, deleted = self._remove(job_ids, announcing=False)
+            try:
+                gone, deleted = self._remove(job_ids, announcing=False)
+            except ArtifactStoreUnavailable as error:
+                if refused is not None:
+                    raise
+                refused = error
+                continue
             # As long as it took: whoever waited to write goes first, and pruning takes half of the time at most.
             time.sleep(clock.monotonic() - began)
             jobs += gone
@@ -59,6 +70,8 @@ class Pruner:
         self.tally.count(PRUNED, "tombstones", by=forgotten)
         if jobs:
             log.info("pruned", jobs=jobs)
+        if refused is not None:
+            raise refused
         return Pruned(jobs, objects, forgotten)
 
     def _forget(self) -> int:

@@ -27,21 +27,30 @@ if TYPE_CHECKING:
 #: Tables whose rows go with their job.
 OWNED = (PayloadRow, LabelRow, EventRow, AttemptRow, ArtifactRow)
 
+#: The artifact's bytes are in the artifact store.
+_KEPT_ELSEWHERE = ArtifactRow.location.is_null(is_null=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
     """The end of jobs."""
 
-    def expired(self, now: Moment, limit: int) -> Sequence[str]:
-        """At most ``limit`` jobs whose time is over and whose events are all settled, longest over first."""
+    def expired(self, now: Moment, limit: int, *, elsewhere: bool = True) -> Sequence[str]:
+        """At most ``limit`` jobs whose time is over and whose events are all settled, longest over first.
+
+        Not ``elsewhere``: without those that have bytes in the artifact store.
+        """
+        over = (JobRow.expires_at <= now) & ~_announcing()
+        if not elsewhere:
+            over &= ~fn.EXISTS(ArtifactRow.select(Value(1)).where((ArtifactRow.job_id == JobRow.id) & _KEPT_ELSEWHERE))
         with read():
-            rows = JobRow.select(JobRow.id).where((JobRow.expires_at <= now) & ~_announcing())
+            rows = JobRow.select(JobRow.id).where(over)
             return [row.id for row in rows.order_by(JobRow.expires_at).limit(limit)]
 
     def locations(self, job_ids: Sequence[str]) -> Sequence[str]:
         """Where the artifact store keeps bytes of these jobs."""
         with read():
-            kept = ArtifactRow.job_id.in_(job_ids) & ArtifactRow.location.is_null(is_null=False)
+            kept = ArtifactRow.job_id.in_(job_ids) & _KEPT_ELSEWHERE
             return [str(row.location) for row in ArtifactRow.select(ArtifactRow.location).where(kept)]
 
     def remove(self, job_ids: Sequence[str], now: Moment, *, announcing: bool = False) -> int:

@@ -96,10 +96,10 @@ class _Told(Pruning):
     going = threading.Event()
     removed = 0
 
-    def expired(self, now: Moment, limit: int) -> Sequence[str]:
+    def expired(self, now: Moment, limit: int, *, elsewhere: bool = True) -> Sequence[str]:
         """As ever, once told to."""
         self.going.wait()
-        return super().expired(now, limit)
+        return super().expired(now, limit, elsewhere=elsewhere)
 
     def remove(self, job_ids: Sequence[str], now: Moment, *, announcing: bool = False) -> int:
         """As ever, and counted."""

@@ -149,6 +149,7 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
     "page of a model": lambda stores: stores.jobs.page(Filter(model="model3", before=_id(5_000))),
     "page of a label": lambda stores: stores.jobs.page(Filter(metadata=(("n", "7"),))),
     "expired": lambda stores: stores.pruning.expired(T0 + 100, 50),
+    "expired, all here": lambda stores: stores.pruning.expired(T0 + 100, 50, elsewhere=False),
     "remove": lambda stores: stores.pruning.remove([_id(1), _id(2)], T0),
     "forget": lambda stores: stores.pruning.forget(T0 + 50, 50),
 }

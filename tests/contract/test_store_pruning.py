@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from foreman.domain.delivery import Dead
 from foreman.domain.lifecycle import State
-from foreman.errors import JobGone, JobNotFound
+from foreman.errors import ArtifactStoreUnavailable, JobGone, JobNotFound
+from foreman.services.prune import Pruner
 from foreman.store import database
+from foreman.store.objects import Objects
+from foreman.tally import Tally
 from tests.stores import BOOM, BUSY, GONE, T0, Engine, Stores, quiet, request, together, wait_until
 
 #: When a job that ended at ``T0`` with the tests' usual ``ttl_s`` is over.
@@ -75,6 +80,26 @@ def test_nothing_of_a_removed_job_remains_but_its_tombstone(engine: Engine, stor
     assert engine.rows("SELECT job_id, at FROM tombstones") == [(gone, OVER)]
     with pytest.raises(JobGone):
         stores.jobs.get(gone)
+
+
+def test_an_artifact_store_that_is_away_keeps_only_its_own_jobs(stores: Stores, tmp_path: Path) -> None:
+    """However many of them stand in front: what is all in the database goes, and the failure is told."""
+    there = [stores.done(quiet(ttl_s=0), location=f"{number}/x/completion").id for number in range(3)]
+    here = [stores.done(quiet(ttl_s=0), at=T0 + 1).id for _ in range(3)]
+    pruner = Pruner(stores.pruning, stores.jobs, Away(f"file://{tmp_path}"), 2, 10**12, Tally())
+    with pytest.raises(ArtifactStoreUnavailable):
+        pruner.prune()
+    assert [stores.jobs.state(job_id) for job_id in there] == [State.DONE] * 3
+    assert [stores.jobs.state(job_id) for job_id in here] == [None] * 3
+
+
+class Away(Objects):
+    """Takes nothing away."""
+
+    def delete(self, locations: Sequence[str]) -> None:
+        """Refuse."""
+        if locations:
+            raise ArtifactStoreUnavailable("PermissionDenied")
 
 
 def test_a_job_that_somebody_holds_is_deleted_when_they_let_go(engine: Engine, stores: Stores) -> None:
