@@ -42,7 +42,9 @@ class Pruning:
         """
         over = (JobRow.expires_at <= now) & ~_announcing()
         if not elsewhere:
-            over &= ~fn.EXISTS(ArtifactRow.select(Value(1)).where((ArtifactRow.job_id == JobRow.id) & _KEPT_ELSEWHERE))
+            # Counted and not asked for with EXISTS, for which PostgreSQL would read all artifacts first.
+            theirs = (ArtifactRow.job_id == JobRow.id) & _KEPT_ELSEWHERE
+            over &= ArtifactRow.select(fn.COUNT(ArtifactRow.job_id)).where(theirs) == 0
         with read():
             rows = JobRow.select(JobRow.id).where(over)
             return [row.id for row in rows.order_by(JobRow.expires_at).limit(limit)]
