@@ -1,13 +1,18 @@
-"""One stack for the tests that leave it as they found it; those that break something start their own."""
+"""One stack for the tests that leave it as they found it (others start their own), and what commands are run with."""
 
 from __future__ import annotations
 
+import os
+import pty
+import termios
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.commands import Start, starting
 from tests.acceptance.stack import Stack
 from tests.postgres import PostgresServer
 from tests.receiver import accept
@@ -41,3 +46,29 @@ def stack(running: Stack) -> Stack:
 def own_directory(tmp_path: Path) -> Path:
     """Where a test's own stack keeps everything."""
     return tmp_path / "stack"
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Set when a model that was told to wait may go on; at the latest when the test is over."""
+    found = threading.Event()
+    yield found
+    found.set()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts commands as processes, of which none outlives the test."""
+    with starting() as begin:
+        yield begin
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Its two ends: ours, and that of who runs on it."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 120))
+    os.set_blocking(ours, False)
+    yield ours, theirs
+    for each in (ours, theirs):
+        os.close(each)
