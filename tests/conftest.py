@@ -30,10 +30,15 @@ def pytest_configure(config: pytest.Config) -> None:
     ARTIFACTS.kind = config.getoption("--artifacts")
 
 
-def pytest_unconfigure() -> None:
-    """Leave no server behind."""
-    SESSION.end()
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Leave no server and no file behind, after the last fixture.
+
+    Not when it is unconfigured: a process of pytest-xdist is killed ten seconds after it has finished its session, and
+    to remove a thousand databases takes longer.
+    """
     ARTIFACTS.end()
+    SESSION.end()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
