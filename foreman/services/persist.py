@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from foreman import clock, logs
 from foreman.errors import ArtifactStoreUnavailable
+from foreman.store.objects import location_of
 
 if TYPE_CHECKING:
     from foreman.queue.announcer import Announcer
@@ -35,6 +36,8 @@ class Persister:
         began = clock.now()
         artifact = self.artifacts.unstored(job_id)
         if artifact is None or artifact.data is None:
+            # It is done; or it was ended after a call that failed had put its bytes there.
+            self._forget_unknown(location_of(job_id, "completion"))
             return
         location = None
         if artifact.size_b > self.inline_limit_b:
@@ -47,11 +50,16 @@ class Persister:
         job = self.artifacts.stored(artifact, location, clock.now())
         if job is None:
             # Somebody else stored it, at the same location; or the job was ended meanwhile, and nobody knows of these.
-            if location is not None and not self.artifacts.keeps(location):
-                self.objects.delete([location])
+            if location is not None:
+                self._forget_unknown(location)
             return
         logs.bind(request_id=job.came_with.request_id)
         log.info("job done", job_id=job_id, size_b=artifact.size_b, attempt=job.attempt)
         self.announcer.announce(job)
         facts: Facts = {"job_id": job_id, "size_b": artifact.size_b, "elsewhere": location is not None}
         self.tracer.past("persist", job.came_with.traceparent, began, facts)
+
+    def _forget_unknown(self, location: str) -> None:
+        """Delete bytes that no artifact names: nobody else would, ever."""
+        if not self.artifacts.keeps(location):
+            self.objects.delete([location])

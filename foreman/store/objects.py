@@ -55,8 +55,7 @@ class Objects:
         Raises:
             ArtifactStoreUnavailable: nothing was stored; try again.
         """
-        # By the end of the id, which is random: one directory does not grow with the number of jobs.
-        location = f"{job_id[-2:]}/{job_id}/{name}"
+        location = location_of(job_id, name)
         try:
             self._store.put(location, data)
             if self._directory is not None:
@@ -117,6 +116,12 @@ class Objects:
             for location in locations:
                 with suppress(FileNotFoundError):
                     self._store.delete(location)
+
+
+def location_of(job_id: str, name: str) -> str:
+    """Where the object of an artifact lies."""
+    # By the end of the id, which is random: one directory does not grow with the number of jobs.
+    return f"{job_id[-2:]}/{job_id}/{name}"
 
 
 def _sync(path: Path) -> None:
