@@ -15,7 +15,7 @@ AT = 1_795_478_400_000
 def say(publisher: Publisher, job_id: str, *words: str) -> None:
     """A line of text for each word."""
     for word in words:
-        publisher.text(job_id, {"message": {"content": word}})
+        publisher.text(job_id, line(word))
 
 
 def tell(publisher: Publisher, job_id: str, state: State) -> None:

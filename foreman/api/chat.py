@@ -77,7 +77,9 @@ class ChatResource:
             # In Go a list that is not there is an empty one.
             body["messages"] = []
         conversation = self.desk.begin(req, self.reader.request(req, body))
-        respond(conversation, resp, OllamaForm(), stream=body.get("stream") is not False)
+        # Of a load Ollama has one object to tell, whatever was asked for.
+        stream = body.get("stream") is not False and bool(body["messages"])
+        respond(conversation, resp, OllamaForm(), stream=stream)
 
 
 class OllamaForm:

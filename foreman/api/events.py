@@ -177,4 +177,5 @@ class EventStream:
 
 def _written(kind: Kind, data: bytes, place: str | None = None) -> bytes:
     where = b"" if place is None else b"id: %b\n" % place.encode()
-    return where + b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+    # Between two values JSON may have a carriage return, by which an event's line would end.
+    return where + b"event: %b\ndata: %b\n\n" % (kind.encode(), data.replace(b"\r", b" "))

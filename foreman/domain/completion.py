@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -120,7 +121,8 @@ class Assembly:
         if self._logprobs:
             generated["logprobs"] = self._logprobs
         try:
-            body = _encode({key: value for key, value in self._last.items() if key not in generated} | generated)
+            # A key that the last line has stays where that has it, as in what Ollama itself does not stream.
+            body = _encode(self._last | generated)
         except (ValueError, RecursionError):
             return fault.unreadable("numbers or nesting that JSON cannot hold")
         return Completion(body=body, stats=_stats(self._last))
@@ -165,7 +167,7 @@ class Assembly:
 
 def _decode(line: bytes) -> dict[str, Any] | Fault:
     try:
-        chunk = json.loads(line.decode(), parse_constant=_refuse_constant)
+        chunk = json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return fault.unreadable("a line that is not JSON")
     match chunk:
@@ -182,6 +184,14 @@ def _decode(line: bytes) -> dict[str, Any] | Fault:
 def _refuse_constant(name: str) -> NoReturn:
     """``NaN`` and its like are Python's own idea of JSON; a client could not read them back."""
     raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    """Python reads ``1e999`` as infinity, which nobody who is handed the answer could write again."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
 
 
 def _stats(last: dict[str, Any]) -> dict[str, Any]:

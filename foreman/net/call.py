@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, TypeVar
+from typing import Protocol, Self, TypeAlias, TypeVar
 
 from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection
@@ -53,7 +53,7 @@ _Answer = TypeVar("_Answer")
 _HEADERS = {"Content-Type": "application/json", "User-Agent": f"foreman/{__version__}"}
 
 #: Called with each line of an answer in Ollama's form, decoded, in the thread of the call; must not raise.
-OnText: TypeAlias = Callable[[dict[str, Any]], None]
+OnText: TypeAlias = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class Call(ABC):
 
         Bounded by ``exec_timeout_s`` in all, and by ``stall_timeout_s`` for each wait for the next byte; until the
         answer's first text, by ``FIRST_TEXT_PATIENCE`` times that. ``on_text`` is called in this thread with each line
-        of Ollama's form, decoded, and must not raise.
+        of Ollama's form, as the server wrote it if it is one, and must not raise.
         """
 
     @abstractmethod
@@ -254,7 +254,7 @@ class Call(ABC):
             if self._aborted.is_set():
                 return fault.dropped(streaming=True)
             if on_text is not None:
-                on_text(chunk)
+                on_text(line)
         return None
 
     def _list(self, path: str, bounds: Bounds) -> bytes | Fault | None:

@@ -7,7 +7,7 @@ over) stands in the database, where the states and the whole text are.
     A stream, see ``live.lua``. The types of its entries and their data, JSON objects::
 
         state    {"state", "at": "…Z", "sequence": 1.., "attempt", "error"?: {"code", "message", …}}
-        text     a line of the upstream's answer: {"message": {"content"|"thinking"|"tool_calls": …}, …}
+        text     a line of the upstream's answer, to the byte: {"message": {"content"|"thinking"|"tool_calls": …}, …}
         restart  {"attempt", "error"?}: another run is to come or begins, and the text of the one before is void;
                  "error" is what ended that, where it is known
         gap      {}: here something is missing
@@ -15,7 +15,6 @@ over) stands in the database, where the states and the whole text are.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable
@@ -125,13 +124,9 @@ class Publisher:
         #: Jobs that entries were lost of, in the order of loss; only the writer touches it.
         self._spoilt: dict[str, None] = {}
 
-    def text(self, job_id: str, line: dict[str, Any]) -> None:
-        """The upstream's next line, decoded; longer than ``MAX_DATA_B``, or no JSON, it becomes a gap."""
-        try:
-            data = _encode(line)
-        except (ValueError, RecursionError):  # 1e999, or nested too deep
-            data = None
-        self._add(job_id, _GAP if data is None or len(data) > MAX_DATA_B else Draft(Kind.TEXT, data))
+    def text(self, job_id: str, line: bytes) -> None:
+        """The upstream's next line, a JSON object, kept as it is; longer than ``MAX_DATA_B`` it becomes a gap."""
+        self._add(job_id, _GAP if len(line) > MAX_DATA_B else Draft(Kind.TEXT, line))
 
     def state(  # noqa: PLR0913 - they are what the entry says
         self,
@@ -157,14 +152,14 @@ class Publisher:
         if failure is not None:
             body["error"] = failure.as_json()
         terminal = state in TERMINAL
-        self._add(job_id, Draft(Kind.STATE, _encode(body), last=terminal))
+        self._add(job_id, Draft(Kind.STATE, compact(body), last=terminal))
         if terminal:
             self.flush()
 
     def restart(self, job_id: str, attempt: int, failure: JobFailure | None = None) -> None:
         """Run ``attempt`` is to come or begins, and the text of the one before, which ``failure`` ended, is void."""
         error = {} if failure is None else {"error": failure.as_json()}
-        self._add(job_id, Draft(Kind.RESTART, _encode({"attempt": attempt} | error)))
+        self._add(job_id, Draft(Kind.RESTART, compact({"attempt": attempt} | error)))
 
     def flush(self, timeout_s: float = _FLUSH_S) -> bool:
         """Wait until all entries published before are written or dropped; ``False``: they were not in ``timeout_s``."""
@@ -226,11 +221,3 @@ class Publisher:
             # Not EVALSHA: it fails where a script is not known yet, and the script is no longer than a few entries.
             pipeline.eval(_APPEND_LUA, 1, stream, MAX_ENTRIES, _LIFE_S, _AFTERLIFE_S, *args)
         pipeline.execute()
-
-
-def _encode(value: dict[str, Any]) -> bytes:
-    try:
-        return compact(value)
-    except UnicodeEncodeError:
-        # Half of a surrogate pair; the other half may come with the next line.
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()

@@ -99,7 +99,7 @@ def begin(api: Api, publisher: Publisher, *words: str) -> Claim:
 
 def end(publisher: Publisher, claim: Claim) -> None:
     """The upstream's last line; the answer is over for its client, whatever else happens to the job."""
-    publisher.text(claim.job.id, {"model": "tiny", "message": {"content": ""}, "done": True, "eval_count": 2})
+    publisher.text(claim.job.id, b'{"model":"tiny","message":{"content":""},"done":true,"eval_count":2}')
 
 
 def both(api: Api, drive: Callable[[], object], **keys: Any) -> testing.Result:

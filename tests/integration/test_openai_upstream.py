@@ -53,10 +53,10 @@ def call(server: FakeOpenAI) -> Iterator[Call]:
 
 def test_a_chat_is_a_completion_like_ollamas(server: FakeOpenAI, call: Call) -> None:
     """Whoever reads the completion, or follows it live, cannot tell which kind of upstream wrote it."""
-    seen: list[dict[str, Any]] = []
+    written: list[bytes] = []
     server.next(reply("Hel", "lo", thinking=["Hm"], tools=[piece(0, '{"x":', "f", "a"), piece(0, "1}")]))
-    outcome = call.chat(PAYLOAD, exec_timeout_s=10, stall_timeout_s=10, on_text=seen.append)
-    body = completed(outcome)
+    outcome = call.chat(PAYLOAD, exec_timeout_s=10, stall_timeout_s=10, on_text=written.append)
+    body, seen = completed(outcome), [json.loads(line) for line in written]
     assert body["message"] == {
         "role": "assistant",
         "content": "Hello",

@@ -224,10 +224,10 @@ def test_nothing_begins_after_an_abort(ollama: FakeOllama, call: Call) -> None:
 
 def test_an_abort_in_the_middle_of_the_text_reads_no_further(ollama: FakeOllama, call: Call) -> None:
     """What had already arrived is not handed on any more."""
-    seen: list[dict[str, Any]] = []
+    seen: list[bytes] = []
 
-    def stop_at_the_first(chunk: dict[str, Any]) -> None:
-        seen.append(chunk)
+    def stop_at_the_first(line: bytes) -> None:
+        seen.append(line)
         call.abort()
 
     ollama.next(reply(*"abcdefgh"))

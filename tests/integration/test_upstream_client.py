@@ -44,19 +44,19 @@ def call(ollama: FakeOllama) -> Iterator[Call]:
 
 def test_a_chat_is_assembled_from_its_stream(ollama: FakeOllama, call: Call) -> None:
     """The completion holds every token in order, the stats of the last line, and each line was seen as it came."""
-    seen: list[str] = []
+    seen: list[bytes] = []
     ollama.next(reply("Hel", "lo", thinking=["Hm"], tool_calls=[{"function": {"name": "f", "arguments": {}}}]))
     outcome = call.chat(
         PAYLOAD,
         exec_timeout_s=10,
         stall_timeout_s=10,
-        on_text=lambda chunk: seen.append(chunk["message"]["content"]),
+        on_text=seen.append,
     )
     assert isinstance(outcome, Completion)
     message = json.loads(outcome.body)["message"]
     assert (message["content"], message["thinking"], len(message["tool_calls"])) == ("Hello", "Hm", 1)
     assert outcome.stats["eval_count"] == 4
-    assert seen == ["", "Hel", "lo", "", ""]
+    assert [json.loads(line)["message"]["content"] for line in seen] == ["", "Hel", "lo", "", ""]
     assert call.text == "Hello"
 
 
