@@ -42,6 +42,9 @@ _GAP, _WHOLE = "g", "w"
 #: A place in the stream as ``follower.py`` writes it, how many states were given until there, and what of the text.
 _ID = re.compile(rf"([0-9-]+)\.([0-9]{{1,2}})({_GAP}|{_WHOLE}|)", re.ASCII)
 
+#: What the upstream's last line has in it, however it is spaced.
+_DONE = re.compile(rb'"done"\s*:\s*true')
+
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
@@ -196,7 +199,7 @@ class Watch:
 
 def _is_last(line: bytes) -> bool:
     """Whether the upstream says that it is done; most lines are passed over without being decoded."""
-    return b'"done":true' in line and json.loads(line).get("done") is True
+    return _DONE.search(line) is not None and json.loads(line).get("done") is True
 
 
 def state_data(job: Job, sequence: int, state: State, at: Moment) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def finish(api: Api, publisher: Publisher, job_id: str, *words: str) -> None:
     for state in (State.LOADING, State.WORKING):
         tell(publisher, job_id, state)
     say(publisher, job_id, *words)
-    publisher.text(job_id, b'{"message":{"content":""},"done":true}')
+    # Spaced as no writer of ours would: the line is the upstream's.
+    publisher.text(job_id, b'{"message": {"content": ""}, "done" : true}')
     assert publisher.flush(PATIENCE_S)
     api.finish("".join(words))
     tell(publisher, job_id, State.DONE)
