@@ -30,10 +30,20 @@ class Rounds(Generic[T, R]):
     that no thread works for the others for ever. Safe to share between threads, and to create before a fork.
     """
 
-    def __init__(self, do: Callable[[Sequence[T]], Sequence[R]], most: int) -> None:
-        """``do`` returns what became of each of at most ``most`` items, in their order; what it raises is for all."""
+    def __init__(
+        self,
+        do: Callable[[Sequence[T]], Sequence[R]],
+        most: int,
+        then: Callable[[Sequence[T], Sequence[R]], None] | None = None,
+    ) -> None:
+        """``do`` returns what became of each of at most ``most`` items, in their order; what it raises is for all.
+
+        ``then`` is called with both when ``do`` has raised nothing, in its thread, before anybody's ``ask`` returns;
+        the next round does not wait for it. What it raises is for all, too.
+        """
         self._do = do
         self._most = most
+        self._then = then
         self._lock = threading.Lock()
         self._line: list[_Place[T, R]] = []
         self._led = False
@@ -42,7 +52,7 @@ class Rounds(Generic[T, R]):
         """What became of ``item``, once its round is over.
 
         Raises:
-            BaseException: what ``do`` raised for its round.
+            BaseException: what was raised for its round.
         """
         mine: _Place[T, R] = _Place(item)
         with self._lock:
@@ -61,19 +71,28 @@ class Rounds(Generic[T, R]):
     def _lead(self, mine: _Place[T, R]) -> None:
         with self._lock:
             here, self._line = self._line[: self._most], self._line[self._most :]
+        items = [each.item for each in here]
         try:
-            results = self._do([each.item for each in here])
+            try:
+                results = self._do(items)
+            finally:
+                self._hand_over()
+            if self._then is not None:
+                self._then(items, results)
             for each, result in zip(here, results, strict=True):
                 each.result = result
         except BaseException as error:  # noqa: BLE001 -- raised in every thread of the round, this one too
             for each in here:
                 each.error = error
+        for each in here:
+            each.over = True
+            if each is not mine:
+                each.turn.release()
+
+    def _hand_over(self) -> None:
+        """Let the first of those that wait lead the next round."""
         with self._lock:
             self._led = bool(self._line)
             following = self._line[0] if self._line else None
         if following is not None:
             following.turn.release()
-        for each in here:
-            each.over = True
-            if each is not mine:
-                each.turn.release()

@@ -29,8 +29,11 @@ class Doer:
         return [2 * item for item in items]
 
 
-def crowd(doer: Doer, rounds: Rounds[int, int], count: int) -> list[int | str]:
-    """What became of the items ``0`` … ``count - 1``, of which all but the first came while its round was under way."""
+def crowd(doer: Doer, rounds: Rounds[int, int], count: int, answered: list[int] | None = None) -> list[int | str]:
+    """What became of the items ``0`` … ``count - 1``, of which all but the first came while its round was under way.
+
+    To ``answered`` each is added as soon as its ``ask`` has returned.
+    """
 
     def ask(number: int) -> int | str:
         if number:
@@ -39,6 +42,9 @@ def crowd(doer: Doer, rounds: Rounds[int, int], count: int) -> list[int | str]:
             return rounds.ask(number)
         except ZeroDivisionError as error:
             return type(error).__name__
+        finally:
+            if answered is not None:
+                answered.append(number)
 
     def open_the_gate() -> None:
         wait_until(lambda: len(rounds._line) == count - 1)
@@ -86,6 +92,44 @@ def test_what_fails_fails_for_its_round_only() -> None:
         rounds.ask(1)
     doer.fails = False
     assert rounds.ask(1) == 2
+
+
+def test_what_follows_a_round_comes_before_its_answers_and_not_before_the_next() -> None:
+    """Its thread goes on with it while another round is under way, and nobody of it is answered before."""
+    followed: list[tuple[list[int], list[int], int]] = []
+    doer = Doer()
+    answered: list[int] = []
+
+    def then(items: Sequence[int], results: Sequence[int]) -> None:
+        if items == [0]:
+            # The next round is led by another thread: it would not begin if it waited for this.
+            wait_until(lambda: len(doer.rounds) == 2)
+        assert not set(items) & set(answered)
+        followed.append((list(items), list(results), threading.get_ident()))
+
+    assert crowd(doer, Rounds(doer, 10, then), 4, answered) == [0, 2, 4, 6]
+    assert {(tuple(sorted(items)), tuple(sorted(results))) for items, results, _ in followed} == {
+        ((0,), (0,)),
+        ((1, 2, 3), (2, 4, 6)),
+    }
+    assert sorted(doer.threads) == sorted(thread for _, _, thread in followed)
+
+
+def test_what_fails_after_a_round_fails_for_it_only() -> None:
+    """Everybody in it hears of it; nothing follows a round that failed itself."""
+    doer = Doer()
+    followed: list[list[int]] = []
+
+    def then(items: Sequence[int], _results: Sequence[int]) -> None:
+        followed.append(list(items))
+        raise ZeroDivisionError
+
+    rounds = Rounds(doer, 10, then)
+    assert crowd(doer, rounds, 3) == ["ZeroDivisionError"] * 3
+    doer.fails = True
+    with pytest.raises(ZeroDivisionError):
+        rounds.ask(3)
+    assert [sorted(each) for each in followed] == [[0], [1, 2]]
 
 
 def test_many_threads_at_once_each_get_their_own() -> None:
