@@ -11,7 +11,7 @@ from typing import Any
 import falcon
 
 from foreman.api.passthrough import Counter
-from foreman.domain.json_value import compact
+from foreman.domain.json_value import compact, unkeepable
 from foreman.net.passthrough import Passthrough
 
 #: Where models are listed: by Ollama, by OpenAI-compatible servers, and those in memory, by Ollama.
@@ -69,13 +69,18 @@ def union(lists: Iterable[list[dict[str, Any]] | None], *keys: str) -> list[dict
     return list(found.values())
 
 
-def _entries(body: bytes) -> list[dict[str, Any]] | None:
-    """Ollama's entries as they are; of OpenAI's the names, in Ollama's form."""
+def decoded(body: bytes) -> dict[str, Any] | None:
+    """A list of models as it came; ``None``: it is none, or has what no answer can have, as half a surrogate pair."""
     try:
         listed = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    match listed:
+    return listed if isinstance(listed, dict) and not any(unkeepable(listed)) else None
+
+
+def _entries(body: bytes) -> list[dict[str, Any]] | None:
+    """Ollama's entries as they are; of OpenAI's the names, in Ollama's form."""
+    match decoded(body):
         case {"models": list(entries)}:
             return [each for each in entries if isinstance(each, dict)]
         case {"data": list(entries)}:

@@ -13,7 +13,7 @@ from foreman.api.answer import respond
 from foreman.api.chat import Reader, first_problem
 from foreman.api.conversation import Desk, Failed, Line
 from foreman.api.dialect import OPENAI, foreign
-from foreman.api.lists import LIST_LIMIT_B, path_of_models, union
+from foreman.api.lists import LIST_LIMIT_B, decoded, path_of_models, union
 from foreman.api.parameter import Parameter
 from foreman.api.passthrough import Counter
 from foreman.clock import now
@@ -98,11 +98,4 @@ class ModelsResource:
     def _models(self, req: falcon.Request) -> list[dict[str, Any]]:
         asked = [(way, path_of_models(way)) for way in self.counter.ways.all()]
         bodies = self.counter.fetch_all(req, asked, LIST_LIMIT_B)
-        return union([_listed(body) for body in bodies], "id")
-
-
-def _listed(body: bytes) -> list[dict[str, Any]] | None:
-    try:
-        return models(json.loads(body), now() // 1000)
-    except (ValueError, RecursionError):
-        return None
+        return union([models(decoded(body), now() // 1000) for body in bodies], "id")

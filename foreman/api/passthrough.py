@@ -20,7 +20,7 @@ from foreman.api.places import Place, Places
 from foreman.api.ways import Ways
 from foreman.domain.came_with import trace_header
 from foreman.domain.fault import Fault
-from foreman.domain.json_value import compact
+from foreman.domain.json_value import compact, is_unicode
 from foreman.domain.lifecycle import Cause
 from foreman.domain.synchronous import CLIENT_CLOSED_REQUEST
 from foreman.net.passthrough import Passage, Passthrough
@@ -194,13 +194,13 @@ def _answer(resp: falcon.Response, errand: Errand) -> None:
 
 
 def _model_in(body: bytes) -> str | None:
-    """The model that a request is about; ``None`` if it does not say, which its upstream may tell it."""
+    """The model that a request is about; ``None`` if it names none, which its upstream may tell it."""
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
         return None
     match asked:
-        case {"model": str(model)} | {"name": str(model)} if model:
+        case {"model": str(model)} | {"name": str(model)} if model and is_unicode(model):
             return model
         case _:
             return None
