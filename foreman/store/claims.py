@@ -25,6 +25,7 @@ from foreman.store.models import JobRow, UpstreamRow
 from foreman.store.outbox import Outbox
 from foreman.store.prepared import Statement
 from foreman.store.rows import error_columns, job_from_row, to_text
+from foreman.store.shared import write_shared
 from foreman.store.upstreams import Upstreams, lock, release
 
 #: Leases looked at by one call of ``expire``: a whole fleet's worth, and still a short transaction.
@@ -56,14 +57,16 @@ class Claims:
         if not self.ready(now, 1):
             return NoClaim()
         # With the power goes the worker too, and who was told of the claim: undone, the job waits as it did before.
-        with write(durable=False):
-            standings = {each.name: each for each in lock(self.upstreams)}
-            all_servers = servers(standings.values(), now)
-            while choice := choose(all_servers, heads.candidates(all_servers, now), self.policy, now):
-                claim = self._take(choice, standings[choice.server.name].failures, now)
-                if claim is not None:
-                    return claim
-            return NoClaim()
+        return write_shared(lambda: self._claim(now), durable=False)
+
+    def _claim(self, now: Moment) -> Claim | NoClaim:
+        standings = {each.name: each for each in lock(self.upstreams)}
+        all_servers = servers(standings.values(), now)
+        while choice := choose(all_servers, heads.candidates(all_servers, now), self.policy, now):
+            claim = self._take(choice, standings[choice.server.name].failures, now)
+            if claim is not None:
+                return claim
+        return NoClaim()
 
     def _take(self, choice: Choice, failures: int, now: Moment) -> Claim | None:
         """Lease the chosen job; None if it was ended since it was looked at, which only happens on PostgreSQL."""
@@ -107,17 +110,19 @@ class Claims:
         Raises:
             StaleLease: the claim is void.
         """
-        with write():
-            reached = _REACHED.scalar(job_id=claim.job.id, token=claim.token)
-            if reached is None:
-                raise StaleLease(claim.job.id)
-            if State(reached).rank >= state.rank:
-                return []
-            # Where there was nothing to load, nothing was sent that could have begun it; it is announced all the same.
-            skips = state is State.WORKING and reached == State.QUEUED
-            steps = (State.LOADING, state) if skips else (state,)
-            moved = [self.outbox.move(claim.job.id, each, at, token=claim.token) for each in steps]
-            return [job for job in moved if job is not None]
+        return write_shared(lambda: self._begin(claim, state, at))
+
+    def _begin(self, claim: Claim, state: State, at: Moment) -> Sequence[Job]:
+        reached = _REACHED.scalar(job_id=claim.job.id, token=claim.token)
+        if reached is None:
+            raise StaleLease(claim.job.id)
+        if State(reached).rank >= state.rank:
+            return []
+        # Where there was nothing to load, nothing was sent that could have begun it; it is announced all the same.
+        skips = state is State.WORKING and reached == State.QUEUED
+        steps = (State.LOADING, state) if skips else (state,)
+        moved = [self.outbox.move(claim.job.id, each, at, token=claim.token) for each in steps]
+        return [job for job in moved if job is not None]
 
     def complete(
         self, claim: Claim, artifact: Artifact, stats: dict[str, Any], at: Moment, spent: Spent | None = None
@@ -148,7 +153,8 @@ class Claims:
         Raises:
             StaleLease: the claim is void; nothing was written.
         """
-        with write():
+
+        def do() -> Job | Cause | None:
             cause = self._ended(claim)
             if cause is not None:
                 return cause
@@ -157,6 +163,8 @@ class Claims:
             keep(artifact, at, stored_at=at)
             _remember(claim, spent)
             return job
+
+        return write_shared(do)
 
     def retry(self, claim: Claim, ready_at: Moment, *, counted: bool, avoid: bool = False) -> Cause | None:
         """Give the job back, to be claimed from ``ready_at`` on; a run that is not ``counted`` uses up no attempt.

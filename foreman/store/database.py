@@ -210,6 +210,12 @@ def locked(query: Any, *, skip: bool = False) -> Any:  # noqa: ANN401  (peewee's
     return query.for_update(skip_locked=skip) if is_postgres() else query
 
 
+def in_transaction() -> bool:
+    """Whether the calling thread is inside ``write`` or ``read``."""
+    database: Any = proxy.obj
+    return bool(database.in_transaction())
+
+
 @contextmanager
 def write(*, durable: bool = True, patience_s: float | None = None) -> Iterator[None]:
     """One write transaction: all of it is committed, or nothing is. Inside another ``write`` it is part of that.
@@ -223,7 +229,7 @@ def write(*, durable: bool = True, patience_s: float | None = None) -> Iterator[
             its commit and its answer.
     """
     database: Any = proxy.obj
-    if database.in_transaction():
+    if in_transaction():
         yield
         return
     try:
@@ -244,7 +250,7 @@ def read() -> Iterator[None]:
         StoreUnavailable: as ``write``.
     """
     database: Any = proxy.obj
-    if database.in_transaction():
+    if in_transaction():
         yield
         return
     try:

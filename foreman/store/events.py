@@ -7,7 +7,7 @@ The turn passes on in the transaction that ends the event: see ``turns.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from foreman.store.jobs import LOCK
 from foreman.store.models import AttemptRow, EventRow, JobRow, OriginRow
 from foreman.store.origins import health_of
 from foreman.store.prepared import Statement
+from foreman.store.shared import write_shared
 from foreman.store.turns import pass_turn
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class EventStatus:
-    """An event as ``GET /jobs/{id}`` shows it; ``next_attempt_at`` is None unless it is the next to be tried."""
+    """An event as ``GET /jobs/{id}`` shows it, by its columns; ``next_attempt_at`` is None unless it is tried next."""
 
     state: State
     sequence: int
@@ -118,8 +119,7 @@ class Events:
             if not _IS_DUE.rows(job_id=job_id, now=now) and not (origin and _IS_OVERDUE.rows(origin=origin, now=now)):
                 return None
         # With the power goes the sender too: undone, the event is due as it was, and is sent again with the same id.
-        with write(durable=False):
-            return self._claim_next(job_id, origin, now, admits)
+        return write_shared(lambda: self._claim_next(job_id, origin, now, admits), durable=False)
 
     def _claim_next(self, job_id: str, origin: str | None, now: Moment, admits: Admits) -> Sending | None:
         taken = self._claim(_HEAD.first(job_id=job_id, now=now), now, admits)
@@ -173,28 +173,12 @@ class Events:
         Raises:
             StaleLease: the try took longer than its lease and somebody else has the event; nothing was written.
         """
-        with write():
-            # Whoever adds an event holds the job's row, so none can slip in between the look for the next one and the
-            # end of this transaction, and be left with nobody to make it due.
-            LOCK.first(job_id=sending.job_id)
-            if isinstance(decision, RetryIn | Dead) and _redelivered(sending):
-                decision = RetryIn(0.0)
-            this = {"job_id": sending.job_id, "sequence": sending.sequence}
-            changes = _outcome(decision, now) | {"last_status": attempt.status, "last_error": attempt.error}
-            if not _record_of(tuple(sorted(changes))).execute(**this, token=sending.token, **changes):
-                raise StaleLease(sending.job_id)
-            _RECORD_ATTEMPT.execute(
-                **this,
-                attempt=sending.attempt,
-                duration_ms=attempt.duration_ms,
-                status=attempt.status,
-                error=attempt.error,
-                excerpt=attempt.excerpt,
-            )
-            if isinstance(decision, Stopped):
-                _stop(sending.job_id)
-            pass_turn(sending.job_id, now)
+
+        def do() -> Sending | None:
+            _record(sending, attempt, decision, now)
             return self._claim_next(sending.job_id, sending.origin, now, then) if then else None
+
+        return write_shared(do)
 
     def hopeless(self, before: Moment, limit: int) -> Sequence[str]:
         """Jobs whose next event has been due since ``before`` at an origin whose circuit has not closed since then."""
@@ -239,16 +223,7 @@ class Events:
 
     def of(self, job_id: str) -> Sequence[EventStatus]:
         """The job's events in order."""
-        shown = (
-            EventRow.state,
-            EventRow.sequence,
-            EventRow.status,
-            EventRow.attempts,
-            EventRow.last_status,
-            EventRow.last_error,
-            EventRow.next_attempt_at,
-            EventRow.delivered_at,
-        )
+        shown = (getattr(EventRow, each.name) for each in fields(EventStatus))
         rows: Any = EventRow.select(*shown).where(EventRow.job_id == job_id).order_by(EventRow.sequence).tuples()
         with read():
             events = [EventStatus(State(state), *rest) for state, *rest in rows]
@@ -259,6 +234,29 @@ class Events:
         """How many events are ``pending`` and how many ``dead``."""
         with read():
             return {status: int(EventRow.select().where(_is(status)).count()) for status in ("pending", "dead")}
+
+
+def _record(sending: Sending, attempt: Attempt, decision: Decision, now: Moment) -> None:
+    # Whoever adds an event holds the job's row, so none can slip in between the look for the next one and the end of
+    # this transaction, and be left with nobody to make it due.
+    LOCK.first(job_id=sending.job_id)
+    if isinstance(decision, RetryIn | Dead) and _redelivered(sending):
+        decision = RetryIn(0.0)
+    this = {"job_id": sending.job_id, "sequence": sending.sequence}
+    changes = _outcome(decision, now) | {"last_status": attempt.status, "last_error": attempt.error}
+    if not _record_of(tuple(sorted(changes))).execute(**this, token=sending.token, **changes):
+        raise StaleLease(sending.job_id)
+    _RECORD_ATTEMPT.execute(
+        **this,
+        attempt=sending.attempt,
+        duration_ms=attempt.duration_ms,
+        status=attempt.status,
+        error=attempt.error,
+        excerpt=attempt.excerpt,
+    )
+    if isinstance(decision, Stopped):
+        _stop(sending.job_id)
+    pass_turn(sending.job_id, now)
 
 
 def _redelivered(sending: Sending) -> bool:
