@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import NoReturn, Protocol
 
 import falcon
@@ -20,6 +21,9 @@ from foreman.api.problems import (
 
 #: Bytes read at a time.
 PIECE_B = 64 * 1024
+#: Bytes of a body over the limit that are still read, and thrown away: most clients look for no answer before they have
+#: sent everything, and would see a broken connection in its place. Three times the default limit: more is no mistake.
+MAX_DISCARDED_B = 64 * 1024 * 1024
 
 
 class Readable(Protocol):
@@ -81,14 +85,18 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _read(req: falcon.Request, limit_b: int) -> bytes:
     declared_b = req.content_length
+    stream = _stream(req)
     if declared_b is not None and declared_b > limit_b:
+        if declared_b <= MAX_DISCARDED_B:
+            _discard(stream)
         raise _too_large(limit_b)
     pieces: list[bytes] = []
     size_b = 0
-    stream = _stream(req)
     while piece := _piece(stream):
         size_b += len(piece)
         if size_b > limit_b:
+            pieces.clear()
+            _discard(stream)
             raise _too_large(limit_b)
         pieces.append(piece)
     if declared_b is not None and size_b < declared_b:
@@ -110,6 +118,14 @@ def _piece(stream: Readable) -> bytes:
     except (OSError, ParseException):
         # The client went away, or its chunks are not what they claim to be.
         raise HTTPProblem(BAD_BODY) from None
+
+
+def _discard(stream: Readable) -> None:
+    """Read what is left of a body that is refused, as far as that is worth it."""
+    left_b = MAX_DISCARDED_B
+    with suppress(HTTPProblem):  # a rest that does not come is no news: the body is refused already
+        while left_b > 0 and (piece := _piece(stream)):
+            left_b -= len(piece)
 
 
 def _too_large(limit_b: int) -> HTTPProblem:

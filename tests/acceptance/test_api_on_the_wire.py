@@ -7,9 +7,11 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.acceptance.stack import Stack, eventually, procfile
 
@@ -78,6 +80,19 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(stack: Stack) -> Non
             assert piece, received
             received += piece
         assert b" 413 " in received
+
+
+@pytest.mark.parametrize("framing", [{}, {"Transfer-Encoding": "chunked"}])
+def test_a_client_that_sends_all_of_a_body_over_the_limit_gets_an_answer(stack: Stack, framing: dict[str, str]) -> None:
+    """One that reads nothing before it has sent everything, as most do, would otherwise see its connection break."""
+    body = iter([b"x" * 1_048_576] * 40) if framing else b"x" * 41_943_040
+    headers = {"Content-Type": "application/json"} | framing
+    with closing(http.client.HTTPConnection(stack.web_on, stack.port, timeout=PATIENCE_S)) as connection:
+        connection.request("POST", "/jobs", body, headers, encode_chunked=bool(framing))
+        response = connection.getresponse()
+        assert (response.status, json.load(response)["type"]) == (413, "urn:foreman:problem:body-too-large")
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
 
 
 def test_nesting_without_end_is_a_problem(stack: Stack) -> None:
