@@ -50,7 +50,7 @@ MOVES: dict[tuple[State, State], str] = {
 
 _FAULTS: tuple[tuple[str, Fault], ...] = (
     ("refuses the connection, or cannot be reached or resolved", fault.not_connected("refused")),
-    ("answers `503`, `429`, `425` or `408`", fault.answered(503, "")),
+    ("answers `503`; of kind `openai` also `429`, `425` or `408`", fault.answered(503, "")),
     ("answers `404` and says that it is about the model", fault.answered(404, "model not found")),
     ("answers any other 4xx", fault.answered(400, "")),
     ("answers any other 5xx", fault.answered(500, "")),

@@ -21,9 +21,8 @@ MAX_RETRY_AFTER_S = 3600
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 _CLIENT_ERROR = 400
-#: The upstream did not take the request on, so nothing was spent on the job. 408: the request did not arrive in time;
-#: 425: not yet, over this connection; 429: too many at once; 503: busy, for Ollama a full queue of its own.
-_NOT_BEGUN = frozenset({408, 425, 429, 503})
+#: The upstream did not take the request on, so nothing was spent on the job: for Ollama a full queue of its own.
+BUSY = frozenset({503})
 
 #: How Ollama and llama.cpp say that there is no such model: ``model "x" not found, try pulling it first``.
 _NO_SUCH_MODEL = re.compile(r"\bmodel\s+\S+\s+(?:was\s+)?(?:not found|does not exist)", re.IGNORECASE)
@@ -72,13 +71,14 @@ def not_connected(what: str) -> Fault:
     return Fault(Cause.UPSTREAM_UNREACHABLE, f"The upstream {what}.", retry=True, began=False)
 
 
-def answered(status: int, text: str, *, retry_after: str | None = None) -> Fault:
+def answered(status: int, text: str, *, retry_after: str | None = None, busy: frozenset[int] = BUSY) -> Fault:
     """The upstream answered with a ``status`` other than 200; ``text`` is its body, as far as it was read.
 
     ``retry_after`` is the header. Only its form in seconds is understood: no model server is known to send a date.
+    ``busy`` are the statuses by which this kind of upstream says that it took nothing on.
     """
     message = f"The upstream answered {status}{_quoted(error_text(text))}"
-    if status in _NOT_BEGUN:
+    if status in busy:
         hint_s = _retry_after_s(retry_after)
         return Fault(
             Cause.UPSTREAM_ERROR, message, retry=True, began=False, upstream_status=status, retry_after_s=hint_s

@@ -10,6 +10,9 @@ from foreman.domain import fault
 from foreman.domain.fault import Fault
 from foreman.domain.lifecycle import Cause
 
+#: By which such a server says "not now", as hosted ones do. 408: the request did not arrive in time; 425: not yet, over
+#: this connection; 429: too many at once. For Ollama they are final, as any other 4xx: it says ``503``.
+_BUSY = fault.BUSY | {408, 425, 429}
 _CLIENT_ERROR = range(400, 500)
 _ERROR = range(400, 600)
 _UNAVAILABLE = 503
@@ -28,7 +31,7 @@ def refused(status: int, body: str, *, retry_after: str | None = None) -> Fault:
     said = _said(_decoded(body))
     # A body in no known form is judged as ``fault`` judges one of Ollama's: plain text is quoted, a web page is not.
     text = body if said is None else json.dumps({"error": said.text})
-    answered = fault.answered(status, text, retry_after=retry_after)
+    answered = fault.answered(status, text, retry_after=retry_after, busy=_BUSY)
     if status in _CLIENT_ERROR and said is not None and _names_no_model(said):
         return replace(answered, cause=Cause.MODEL_NOT_FOUND, retry=False, began=True)
     return answered

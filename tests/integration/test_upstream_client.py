@@ -230,7 +230,7 @@ def test_a_server_that_does_not_accept_is_given_up_in_time() -> None:
     [
         (faults.status(400), (Cause.UPSTREAM_REJECTED, False, True)),
         (faults.status(404, "model 'm' not found"), (Cause.MODEL_NOT_FOUND, False, True)),
-        (faults.status(429), (Cause.UPSTREAM_ERROR, True, False)),
+        (faults.status(429), (Cause.UPSTREAM_REJECTED, False, True)),
         (faults.status(500), (Cause.UPSTREAM_ERROR, True, True)),
         (faults.status(503), (Cause.UPSTREAM_ERROR, True, False)),
         (faults.status(500, b"<html>"), (Cause.UPSTREAM_ERROR, True, True)),

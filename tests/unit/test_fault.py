@@ -17,10 +17,10 @@ from foreman.domain.lifecycle import Cause
         (404, "404 page not found", Cause.UPSTREAM_REJECTED, False, True),
         (404, '{"error":"model \'m\' not found"}', Cause.MODEL_NOT_FOUND, False, True),
         (404, '{"error":"model \\"m\\" not found, try pulling it first"}', Cause.MODEL_NOT_FOUND, False, True),
-        (408, "", Cause.UPSTREAM_ERROR, True, False),
+        (408, "", Cause.UPSTREAM_REJECTED, False, True),
         (413, "", Cause.UPSTREAM_REJECTED, False, True),
-        (425, "", Cause.UPSTREAM_ERROR, True, False),
-        (429, "", Cause.UPSTREAM_ERROR, True, False),
+        (425, "", Cause.UPSTREAM_REJECTED, False, True),
+        (429, "", Cause.UPSTREAM_REJECTED, False, True),
         (500, '{"error":"model requires more system memory"}', Cause.UPSTREAM_ERROR, True, True),
         (502, "", Cause.UPSTREAM_ERROR, True, True),
         (503, '{"error":"server busy"}', Cause.UPSTREAM_ERROR, True, False),
@@ -29,7 +29,7 @@ from foreman.domain.lifecycle import Cause
     ],
 )
 def test_a_status_is_classed_once(status: int, text: str, cause: Cause, *, retry: bool, began: bool) -> None:
-    """A 4xx is the request's fault and final, save those by which a server says "not now"; the rest is tried again."""
+    """A 4xx is the request's fault and final; the rest is tried again."""
     problem = fault.answered(status, text)
     assert (problem.cause, problem.retry, problem.began) == (cause, retry, began)
     assert problem.failure() == JobFailure(cause, problem.message, status)

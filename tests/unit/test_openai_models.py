@@ -57,6 +57,8 @@ def test_a_body_that_is_no_list_says_nothing(body: bytes) -> None:
         (404, {"object": "error", "message": "The model `m` does not exist."}, (Cause.MODEL_NOT_FOUND, False, True)),
         (404, {"detail": "Not Found"}, (Cause.UPSTREAM_REJECTED, False, True)),
         (422, {"detail": [{"msg": "Field required", "loc": ["body"]}]}, (Cause.UPSTREAM_REJECTED, False, True)),
+        (408, {"error": {"message": "too late"}}, (Cause.UPSTREAM_ERROR, True, False)),
+        (425, {"error": {"message": "too early"}}, (Cause.UPSTREAM_ERROR, True, False)),
         (429, {"error": {"message": "slow down"}}, (Cause.UPSTREAM_ERROR, True, False)),
         (500, {"error": {"message": "it broke"}}, (Cause.UPSTREAM_ERROR, True, True)),
         (503, LOADING, (Cause.UPSTREAM_ERROR, True, False)),
