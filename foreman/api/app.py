@@ -9,7 +9,7 @@ from typing import Any
 
 import falcon
 
-from foreman.api import problems
+from foreman.api import greeting, problems
 from foreman.api.access import AccessLog
 from foreman.api.artifacts import ArtifactResource
 from foreman.api.assets import ROUTE, shipped
@@ -142,6 +142,7 @@ def make_app(parts: Parts) -> falcon.App[Any, Any]:
     app.add_route("/webhooks/recover", RecoverResource(parts.redeliverer, parts.max_body_b))
     app.add_route("/upstreams", UpstreamsResource(parts.upstreams, parts.kinds))
     app.add_route("/webhooks/origins", OriginsResource(parts.origins))
+    app.add_route(greeting.PATH, greeting.GreetingResource())
     app.add_route("/healthz", HealthResource(readiness))
     app.add_route("/readyz", ReadyResource(readiness))
     app.add_route("/metrics", MetricsResource(parts.metrics))

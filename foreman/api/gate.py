@@ -12,7 +12,7 @@ from typing import Any
 
 import falcon
 
-from foreman.api import assets, passthrough
+from foreman.api import assets, greeting, passthrough
 from foreman.api.access import JOB
 from foreman.api.asked import came_with
 from foreman.api.problems import NO_KEY, NOT_ADMIN, HTTPProblem
@@ -28,7 +28,7 @@ from foreman.store.jobs import Jobs
 SIGN_IN_PATH = f"{ROOT}/login"
 
 #: Asked by supervisors, load balancers and readers, which have no key; the answers tell nothing of anybody's jobs.
-OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", SIGN_IN_PATH})
+OPEN = frozenset({greeting.PATH, "/healthz", "/readyz", "/openapi.json", "/docs", SIGN_IN_PATH})
 
 #: Routes, as they are added to the app, that heed whose jobs they show or tell nothing of jobs.
 SHARED = frozenset(

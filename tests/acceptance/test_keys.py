@@ -75,6 +75,7 @@ def _create(stack: Stack, name: str, *options: str) -> Holder:
 def test_beyond_loopback_nothing_is_answered_without_a_key(stack: Stack) -> None:
     """From the first start on, before there is any key; the log says how to make one, and probes are answered."""
     assert stack.ask("GET", "/healthz").status == 200
+    assert stack.ask("HEAD", "/").status == 200
     assert stack.ask("POST", "/jobs", CHAT).status == 401
     assert "foreman keys create NAME" in stack.log("web")
 

@@ -41,6 +41,14 @@ def test_a_healthy_process_says_so(api: Api) -> None:
     )
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_client_of_ollama_that_looks_for_its_server_finds_one(api: Api, method: str) -> None:
+    """Ollama's command line sends ``HEAD /`` before each command, and gives up on anything else than 200."""
+    answer = api.client.simulate_request(method, "/")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert answer.text == ("Ollama is running" if method == "GET" else "")
+
+
 def test_a_failed_dependency_is_named(api: Api) -> None:
     """The process lives, degraded and not ready, and says what is wrong with what."""
     api.wrong["redis"] = lambda: "does not answer"
@@ -132,7 +140,6 @@ def test_metrics_without_a_database_are_a_failed_scrape(api: Api) -> None:
 
 #: A request that no resource answers, and the status and problem it gets.
 MISSES = [
-    ("GET", "/", 404, "no-such-route"),
     ("GET", "/nothing", 404, "no-such-route"),
     ("GET", "/jobs/x/y", 404, "no-such-route"),
     ("GET", "/jobs/../jobs", 404, "no-such-route"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from foreman.api import greeting
 from foreman.api.answer import JOB_ID
 from foreman.api.chat import OllamaForm
 from foreman.api.description import examples
@@ -131,6 +132,16 @@ def _handed_on(method: str, path: str) -> Operation:
 
 
 OPERATIONS = (
+    Operation(
+        "GET",
+        greeting.PATH,
+        "ollamaGreeting",
+        _OLLAMA,
+        "Tell that there is a server",
+        (Reply(200, "There is.", {"type": "string"}, media=("text/plain",), headers=("Cache-Control",)),),
+        stateless=True,
+        head=True,
+    ),
     Operation(
         "POST",
         "/api/chat",
