@@ -19,18 +19,19 @@ from typing import Any, TypeVar
 import psycopg
 from peewee import fn
 
-from foreman.domain.delivery import Attempt, Dead, Decision, Delivered, RetryIn, Stopped, TryError
+from foreman.domain.delivery import Attempt, Decision, Delivered, RetryIn, Stopped, TryError
 from foreman.domain.job import Artifact, Claim, Job, JobFailure, JobRequest, Limits, NoClaim, Priority, Webhook
 from foreman.domain.lifecycle import Cause, State
 from foreman.domain.origin_health import CircuitPolicy
 from foreman.domain.schedule import Policy
 from foreman.domain.upstream import Slots
 from foreman.store import database, schema
+from foreman.store.arrivals import Submitted
 from foreman.store.artifacts import Artifacts
 from foreman.store.claims import Claims
 from foreman.store.deliveries import Deliveries
 from foreman.store.events import Events, Sending
-from foreman.store.jobs import Jobs, Submitted
+from foreman.store.jobs import Jobs
 from foreman.store.line import Line
 from foreman.store.models import TABLES, JobRow
 from foreman.store.origins import Origins
@@ -247,11 +248,6 @@ def outcome(attempt: Attempt) -> Decision:
     if attempt.status == 200:
         return Delivered()
     return Stopped() if attempt.status == 410 else RetryIn(1.0)
-
-
-def dead() -> Decision:
-    """The schedule is over."""
-    return Dead()
 
 
 def new_id() -> str:

@@ -25,7 +25,8 @@ from foreman.domain.lifecycle import TERMINAL
 from foreman.errors import JobError, StoreUnavailable
 from foreman.services.prune import Pruner
 from foreman.services.submit import Submitter
-from foreman.store.jobs import Jobs, Submitted
+from foreman.store.arrivals import Submitted
+from foreman.store.jobs import Jobs
 from foreman.store.line import Line
 
 #: A job changes by itself, so no cache may answer for it unasked; its ETag makes the question cheap.

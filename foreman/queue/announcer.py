@@ -6,6 +6,7 @@ failures only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foreman import logs
@@ -28,18 +29,29 @@ class Announcer:
     live: Publisher
     tally: Tally
 
+    def accepted(self, jobs: Sequence[Job]) -> None:
+        """``jobs`` are new, and ready to run: whoever runs and announces them is told in one round trip."""
+        for job in jobs:
+            self._tell(job, 1)
+        called = [messages.deliver(job.id) for job in jobs if job.webhook is not None]
+        self.messenger.send_all([messages.run(job.id) for job in jobs] + called)
+
     def announce(self, job: Job | None, steps: int = 1) -> None:
         """``job`` has just reached its last ``steps`` states; ``None``, "nothing moved", is passed over."""
         if job is None:
             return
         if job.failure is not None:
             log.info("job failed", job_id=job.id, code=str(job.failure.code), attempt=job.attempt)
+        self._tell(job, steps)
+        if job.webhook is not None:
+            self.messenger.send(messages.deliver(job.id))
+
+    def _tell(self, job: Job, steps: int) -> None:
+        """Whoever watches, and the tally."""
         for sequence in range(len(job.reached) - steps + 1, len(job.reached) + 1):
             state, at = job.reached[sequence - 1]
             self.live.state(job.id, state, at=at, sequence=sequence, attempt=job.attempt, failure=job.failure)
             self._count(job, state, at)
-        if job.webhook is not None:
-            self.messenger.send(messages.deliver(job.id))
 
     def _count(self, job: Job, state: State, at: Moment) -> None:
         match state:

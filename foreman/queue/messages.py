@@ -99,25 +99,37 @@ class Messenger:
         self._broker = broker
         outage = Outage(_logger, "Messages are not sent; the sweep will send them again")
         self._circuit = Circuit(outage, BrokerConnectionError, monotonic=monotonic)
-        self._rounds = Rounds(self._send_round, _ROUND)
+        self._rounds = Rounds(self._send, _ROUND)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last that was sent did not arrive: somebody is going to find out whether Redis is back."""
+        return self._circuit.broken
 
     def send(self, message: Message, delay_ms: int | None = None) -> bool:
         """Send one message, to be handled ``delay_ms`` from now at the earliest (``None``: at once; at most 7 days).
 
-        ``False``: Redis is away. The message may still have arrived, if Redis died just after taking it. What several
-        threads send at once, for now, goes in one round trip.
+        ``False``: Redis is away. The message may still have arrived, if Redis died just after taking it.
         """
-        if delay_ms is None and not self._circuit.broken:
-            return self._rounds.ask(message)
-        # While Redis is away nobody waits for whoever finds out whether it is back.
+        if delay_ms is None:
+            return self.send_all((message,))
         return self._circuit.attempt(lambda: self._broker.enqueue(_for_dramatiq(message), delay=delay_ms))
 
     def send_all(self, messages: Iterable[Message]) -> bool:
-        """Send many messages in one round trip. ``False``: Redis is away, and any number of them was not sent."""
-        return self._circuit.attempt(lambda: self._broker.enqueue_all([_for_dramatiq(message) for message in messages]))
+        """Send many messages for now in one round trip, which threads that send at once share.
 
-    def _send_round(self, messages: Sequence[Message]) -> Sequence[bool]:
-        return [self.send_all(messages)] * len(messages)
+        ``False``: Redis is away, and any number of them was not sent.
+        """
+        given = tuple(messages)
+        if not self.broken:
+            return self._rounds.ask(given)
+        # While Redis is away nobody waits for whoever finds out whether it is back.
+        return self._send([given])[0]
+
+    def _send(self, given: Sequence[Sequence[Message]]) -> Sequence[bool]:
+        """Send what several threads have given, all of it or an unknown part."""
+        made = [_for_dramatiq(message) for messages in given for message in messages]
+        return [self._circuit.attempt(lambda: self._broker.enqueue_all(made))] * len(given)
 
     def room(self, address: Address, limit: int) -> int:
         """How many messages may be added before ``limit`` of them wait for a worker; 0 when Redis is away.

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foreman import clock, logs
-from foreman.queue import messages
 
 if TYPE_CHECKING:
     from foreman.domain.api_key import Caller
     from foreman.domain.job import JobRequest
     from foreman.queue.announcer import Announcer
-    from foreman.store.jobs import Jobs, Submitted
+    from foreman.store.arrivals import Submitted
+    from foreman.store.jobs import Jobs
     from foreman.traces import Tracer
 
 
@@ -39,10 +39,11 @@ class Submitter:
             now = clock.now()
             # All that becomes of the job is part of this step's trace.
             traced = replace(request, came_with=replace(came_with, traceparent=span.traceparent))
-            submitted = self.jobs.submit(traced, job_id=clock.new_id(now), key=key, now=now, caller=caller)
+            # While Redis is away nobody waits for whoever finds out whether it is back.
+            tell = None if self.announcer.messenger.broken else self.announcer.accepted
+            submitted = self.jobs.submit(traced, job_id=clock.new_id(now), key=key, now=now, caller=caller, tell=tell)
             logs.bind(job_id=submitted.job.id)
             span.tell(job_id=submitted.job.id, replayed=submitted.replayed)
-            if not submitted.replayed:
-                self.announcer.messenger.send(messages.run(submitted.job.id))
-                self.announcer.announce(submitted.job)
+            if tell is None and not submitted.replayed:
+                self.announcer.accepted([submitted.job])
             return submitted

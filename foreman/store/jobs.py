@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
-
-from peewee import SQL, IntegrityError, fn
+from typing import TYPE_CHECKING
 
 from foreman.clock import first_id
 from foreman.domain.api_key import ANYBODY, Caller
 from foreman.domain.lifecycle import State
-from foreman.errors import AllowanceUsedUp, IdempotencyConflict, JobGone, JobNotFound, QueueFull
-from foreman.rounds import Rounds
+from foreman.errors import JobGone, JobNotFound
 from foreman.store import quota
-from foreman.store.database import is_postgres, locked, read, write
+from foreman.store.arrivals import Arrival, Submitted, Tell, accept
+from foreman.store.database import locked, read
 from foreman.store.models import JobRow, LabelRow, PayloadRow, TombstoneRow
 from foreman.store.prepared import Statement
 from foreman.store.room import Room
-from foreman.store.rows import job_columns, job_from_row, label, labels
+from foreman.store.rows import NewJob, job_columns, job_from_row, label, labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from foreman.domain.job import Job, JobRequest, Moment
     from foreman.store.outbox import Outbox
-
-#: How far back the drain rate looks, milliseconds: long enough to hold a few jobs of minutes each.
-DRAIN_WINDOW_MS = 600_000
-
-#: What ``Retry-After`` says when no job ended within the window, seconds.
-DRAIN_UNKNOWN_S = 60
-
-#: The condition of the partial index over the queue, as a literal: a parameter would not be known to match it.
-QUEUED = JobRow.state == SQL(f"'{State.QUEUED}'")
-
-#: Labels written by one INSERT: two variables each, far below either engine's limit.
-LABEL_BATCH = 400
-
-
-#: Submissions committed together at most: some 10 ms in which nobody else writes.
-ROUND = 64
-
-#: Why a submission is not taken, however often it is repeated at once.
-Refusal = IdempotencyConflict | QueueFull | AllowanceUsedUp
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What became of a submission: a job, which an ``Idempotency-Key`` may have found instead of made."""
-
-    job: Job
-    replayed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +47,20 @@ class Jobs:
     #: webhook always is, since its receiver is told that it is queued.
     durable: bool = True
 
-    def submit(
-        self, request: JobRequest, *, job_id: str, key: str | None, now: Moment, caller: Caller = ANYBODY
+    def submit(  # noqa: PLR0913 - who submits what, when and how, and who is to know
+        self,
+        request: JobRequest,
+        *,
+        job_id: str,
+        key: str | None,
+        now: Moment,
+        caller: Caller = ANYBODY,
+        tell: Tell | None = None,
     ) -> Submitted:
         """Commit a new job of ``caller``, or find the one that ``key`` made before; each caller has keys of its own.
+
+        ``tell`` is called after the commit, before this returns, with all new jobs that were committed together: in the
+        thread of one of those that submitted them. A job that was found is not among them.
 
         Raises:
             IdempotencyConflict: ``key`` belongs to a job with another body.
@@ -92,51 +70,21 @@ class Jobs:
         """
         if key is not None and caller.owner:
             key = f"{caller.owner}\t{key}"
-        columns = job_columns(job_id, request, key, now) | {"owner": caller.owner}
-        arrival = Arrival(self, request, columns, sorted(labels(request.metadata)), caller)
-        try:
-            # PostgreSQL commits on many connections at once, and shares the waits for the disk by itself.
-            outcome = _commit([arrival])[0] if is_postgres() else _ROUNDS.ask(arrival)
-        except IntegrityError:
-            # Two requests raced with one key on PostgreSQL, and the other committed first.
-            with read():
-                found = _replay(arrival)
-            if found is None:
-                raise
-            outcome = found
-        if isinstance(outcome, Refusal):
-            raise outcome
-        return outcome
-
-    def insert(self, arrival: Arrival) -> Submitted:
-        """Make the job, within the caller's transaction.
-
-        Raises:
-            QueueFull, TooManyQueued, TooManySubmissions: nothing was written.
-        """
-        now = arrival.columns["created_at"]
-        quota.check(arrival.caller, now, self._retry_after_s)
-        if not self.room.take(self._queued, now):
-            raise QueueFull(self.room.limit, self._retry_after_s(now))
-        row = _insert(tuple(arrival.columns)).first(**arrival.columns)
-        _INSERT_PAYLOAD.execute(job_id=row.id, body=arrival.request.payload)
-        for start in range(0, len(arrival.labels), LABEL_BATCH):
-            batch = arrival.labels[start : start + LABEL_BATCH]
-            LabelRow.insert_many([{"digest": each, "job_id": row.id} for each in batch]).execute()
-        self.outbox.announce(row)
-        return Submitted(job_from_row(row), replayed=False)
-
-    def _queued(self) -> int:
-        """How many jobs are queued, counted no further than the bound."""
-        return int(_queued_up_to(self.room.limit).scalar())
-
-    def _retry_after_s(self, now: Moment) -> int:
-        """Seconds until one place should be free, from how fast jobs ended lately."""
-        ended = JobRow.select().where(JobRow.ended_at > now - DRAIN_WINDOW_MS)
-        first, count = ended.select(fn.MIN(JobRow.ended_at), fn.COUNT(JobRow.id)).scalar(as_tuple=True)
-        if not count:
-            return DRAIN_UNKNOWN_S
-        return max(1, min(3600, round((now - int(first)) / int(count) / 1000)))
+        row = NewJob(**job_columns(job_id, request, key, now), owner=caller.owner)
+        job = job_from_row(row)
+        return accept(
+            Arrival(
+                job,
+                row,
+                request.payload,
+                sorted(labels(request.metadata)),
+                self.outbox.first_event(job),
+                caller,
+                self.room,
+                durable=self.durable or request.webhook is not None,
+                tell=tell,
+            )
+        )
 
     def get(self, job_id: str) -> Job:
         """The job called ``job_id``.
@@ -194,56 +142,7 @@ class Jobs:
             return [job_from_row(row) for row in query.order_by(JobRow.id.desc()).limit(wanted.limit)]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A submission that is to be committed, with all that could be made of it before."""
-
-    jobs: Jobs
-    request: JobRequest
-    columns: dict[str, Any]
-    labels: Sequence[str]
-    caller: Caller
-
-    @property
-    def durable(self) -> bool:
-        """Whether it must be on the disk when its caller is answered."""
-        return self.jobs.durable or self.request.webhook is not None
-
-
-def _commit(arrivals: Sequence[Arrival]) -> Sequence[Submitted | Refusal]:
-    """Commit all of them at once. Each is judged as if those before it were committed; a refused one writes nothing.
-
-    Raises:
-        StoreUnavailable: none of them was written.
-    """
-    with write(durable=any(each.durable for each in arrivals)):
-        return [_accept(each) for each in arrivals]
-
-
-def _accept(arrival: Arrival) -> Submitted | Refusal:
-    try:
-        return _replay(arrival) or arrival.jobs.insert(arrival)
-    except (IdempotencyConflict, QueueFull, AllowanceUsedUp) as refusal:
-        return refusal
-
-
-def _replay(arrival: Arrival) -> Submitted | None:
-    """The job that the key made before."""
-    key = arrival.columns["idempotency_key"]
-    row = None if key is None else _BY_KEY.first(key=key)
-    if row is None:
-        return None
-    if row.digest != arrival.request.digest:
-        raise IdempotencyConflict(row.id)
-    return Submitted(job_from_row(row), replayed=True)
-
-
-#: The submissions of this process that wait for SQLite's turn to write: they share it, and one commit.
-_ROUNDS: Rounds[Arrival, Submitted | Refusal] = Rounds(_commit, ROUND)
-
 _BY_ID = Statement(lambda given: JobRow.select().where(JobRow.id == given.job_id))
-
-_BY_KEY = Statement(lambda given: JobRow.select().where(JobRow.idempotency_key == given.key))
 
 _OWNER = Statement(lambda given: JobRow.select(JobRow.owner).where(JobRow.id == given.job_id))
 
@@ -254,17 +153,3 @@ LOCK = Statement(lambda given: locked(JobRow.select(JobRow.id).where(JobRow.id =
 
 #: What is sent upstream.
 PAYLOAD = Statement(lambda given: PayloadRow.select(PayloadRow.body).where(PayloadRow.job_id == given.job_id))
-
-_INSERT_PAYLOAD = Statement(lambda given: PayloadRow.insert(job_id=given.job_id, body=given.body))
-
-
-@cache
-def _insert(columns: tuple[str, ...]) -> Statement:
-    """The INSERT of a job that gives ``columns``, and the rest its model's defaults."""
-    return Statement(lambda given: JobRow.insert({each: getattr(given, each) for each in columns}).returning(JobRow))
-
-
-@cache
-def _queued_up_to(limit: int) -> Statement:
-    queued = JobRow.select(JobRow.id).where(QUEUED).limit(limit).alias("_wrapped")
-    return Statement(lambda _: JobRow.select(fn.COUNT(SQL("1"))).from_(queued))

@@ -11,13 +11,13 @@ from foreman.domain.event import event_body
 from foreman.domain.lifecycle import TERMINAL, State, sources
 from foreman.errors import StaleLease
 from foreman.store.models import EventRow, JobRow
-from foreman.store.prepared import Statement
-from foreman.store.rows import ENTERED, job_from_row
+from foreman.store.prepared import Insertion, Statement
+from foreman.store.rows import ENTERED, job_from_row, row_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from foreman.domain.job import Artifact, Job, Moment
+    from foreman.domain.job import Artifact, Job, Moment, Webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +56,37 @@ class Outbox:
         self.announce(row, artifacts)
         return job_from_row(row)
 
+    def first_event(self, job: Job) -> Any:  # noqa: ANN401  (a row type that is made)
+        """The row of the event that announces a job which is just being made; None for one without a webhook."""
+        return None if job.webhook is None else self._event(job, job.webhook)
+
     def announce(self, row: JobRow, artifacts: Sequence[Artifact] = ()) -> None:
         """Write the event of the state that ``row`` is in; nothing for a job without a webhook."""
         job = job_from_row(row)
         if job.webhook is None:
             return
-        wanted = job.webhook.wants(job.state) and not row.webhook_stopped
-        at = job.reached[-1][1]
         waits = _PENDING.first(job_id=job.id) is not None
-        _INSERT.execute(
+        EVENTS.execute([self._event(job, job.webhook, artifacts, stopped=row.webhook_stopped, waits=waits)])
+
+    def _event(
+        self,
+        job: Job,
+        webhook: Webhook,
+        artifacts: Sequence[Artifact] = (),
+        *,
+        stopped: bool = False,
+        waits: bool = False,
+    ) -> Any:  # noqa: ANN401  (as above)
+        """The event of the job's state; ``waits``: until an earlier one was delivered."""
+        wanted = webhook.wants(job.state) and not stopped
+        at = job.reached[-1][1]
+        return _Event(
             job_id=job.id,
             sequence=len(job.reached),
             state=str(job.state),
             created_at=at,
             body=self._body(job, artifacts) if wanted else None,
-            origin=origin_of(job.webhook.url),
+            origin=origin_of(webhook.url),
             status="pending" if wanted else "skipped",
             next_attempt_at=at if wanted and not waits else None,
         )
@@ -87,18 +103,9 @@ _PENDING = Statement(
     )
 )
 
-_INSERT = Statement(
-    lambda given: EventRow.insert(
-        job_id=given.job_id,
-        sequence=given.sequence,
-        state=given.state,
-        created_at=given.created_at,
-        body=given.body,
-        origin=given.origin,
-        status=given.status,
-        next_attempt_at=given.next_attempt_at,
-    )
-)
+EVENTS = Insertion(EventRow)
+
+_Event = row_type(EventRow)
 
 
 @cache

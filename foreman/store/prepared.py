@@ -7,13 +7,19 @@ is done for every job; the rest of the store asks peewee directly.
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from peewee import Value
 
 from foreman.store.database import proxy
+from foreman.store.models import Row
+
+#: Rows that one INSERT writes: any number up to the first, else a power of two up to the second. So a table has few
+#: statements, each of them prepared, and the widest one has two thousand values, far below either engine's limit.
+ANY_NUMBER, MOST_ROWS = 8, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,44 @@ class Statement:
             self._written[type(database)] = written
         sql, params = written
         return database.execute_sql(sql, [values[each.name] if type(each) is _Marker else each for each in params])
+
+
+class Insertion:
+    """INSERTs of rows of ``model``, several a statement: each statement costs SQLite's caller the interpreter once.
+
+    Values are passed on as they are, without a field's conversion. Run it inside ``write``.
+    """
+
+    def __init__(self, model: type[Row]) -> None:
+        self._model = model
+        self._written: dict[tuple[type, int], str] = {}
+
+    def execute(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Write rows; each has a value for every column, in the model's order: see ``rows.row_type``."""
+        start = 0
+        while left := len(rows) - start:
+            count = left if left <= ANY_NUMBER else min(1 << left.bit_length() - 1, MOST_ROWS)
+            self._insert(rows[start : start + count])
+            start += count
+
+    def _insert(self, rows: Sequence[Sequence[Any]]) -> None:
+        database: Any = proxy.obj
+        kind = type(database), len(rows)
+        if kind not in self._written:
+            self._written[kind] = self._write(database, len(rows))
+        database.execute_sql(self._written[kind], list(chain.from_iterable(rows)))
+
+    def _write(self, database: Any, count: int) -> str:  # noqa: ANN401  (peewee is untyped)
+        columns = fields_of(self._model)
+        row = tuple(Value(None, converter=False) for _ in columns)
+        sql, _ = self._model.insert_many([row] * count, fields=columns).bind(database).sql()
+        return str(sql)
+
+
+def fields_of(model: type[Row]) -> list[Any]:
+    """The model's fields, in the order in which an ``Insertion`` takes their values."""
+    meta: Any = model._meta  # noqa: SLF001 -- as peewee documents it
+    return list(meta.sorted_fields)
 
 
 def _row_type(columns: tuple[str, ...]) -> Any:  # noqa: ANN401  (a type that is made here)

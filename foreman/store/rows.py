@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import namedtuple
 from typing import Any
 
 from foreman.domain.came_with import CameWith
 from foreman.domain.job import Artifact, Job, JobFailure, JobRequest, Limits, Moment, Priority, Webhook
 from foreman.domain.lifecycle import Cause, State
-from foreman.store.models import ArtifactRow, JobRow, UpstreamRow
+from foreman.store.models import ArtifactRow, JobRow, Row, UpstreamRow
+from foreman.store.prepared import fields_of
 
 #: The column that keeps when a state was entered.
 ENTERED = {
@@ -19,6 +21,17 @@ ENTERED = {
     State.DONE: "ended_at",
     State.FAILED: "ended_at",
 }
+
+
+def row_type(model: type[Row]) -> Any:  # noqa: ANN401  (a type that is made here)
+    """A tuple for a new row of ``model``, for an ``Insertion``; what is not given is its default, or null."""
+    fields = fields_of(model)
+    names = [each.name for each in fields]
+    return namedtuple(model.__name__, names, defaults=[each.default for each in fields])  # noqa: PYI024  (as names vary)
+
+
+#: The row of a new job.
+NewJob = row_type(JobRow)
 
 
 def job_from_row(row: JobRow) -> Job:

@@ -62,7 +62,8 @@ class Failpoint:
     short: bool = False
 
 
-_JOBS = "foreman.store.jobs:Jobs.submit"
+_FLUSH = "foreman.store.arrivals:_Batch.flush"
+_ACCEPTED = "foreman.queue.announcer:Announcer.accepted"
 _ANNOUNCE = "foreman.store.outbox:Outbox.announce"
 _TOLD = "foreman.queue.announcer:Announcer.announce"
 _SEND = "foreman.queue.messages:Messenger.send"
@@ -90,10 +91,9 @@ _BEFORE, _AFTER = False, True
 #: Every point, in the order in which a job comes to them.
 POINTS: tuple[Failpoint, ...] = (
     # 2, 3: submit.
-    Failpoint("submit-not-committed", "web", _ANNOUNCE, _AFTER),
-    Failpoint("submit-committed", "web", _JOBS, _AFTER),
-    Failpoint("run-sent", "web", _SEND, _AFTER, of("run")),
-    Failpoint("deliver-sent-not-answered", "web", _SEND, _AFTER, of("deliver")),
+    Failpoint("submit-not-committed", "web", _FLUSH, _AFTER),
+    Failpoint("submit-committed", "web", _ACCEPTED, _BEFORE),
+    Failpoint("submit-sent-not-answered", "web", _ACCEPTED, _AFTER),
     # 4 to 10: run.
     Failpoint("permit-taken", "jobs", _CLAIM, _BEFORE),
     Failpoint("claim-not-committed", "jobs", _TAKE, _AFTER),

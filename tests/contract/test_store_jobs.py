@@ -1,22 +1,20 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from peewee import IntegrityError
 
-from foreman.domain.job import Artifact, JobRequest, Priority
+from foreman.domain.job import JobRequest, Moment, Priority
 from foreman.domain.lifecycle import State
 from foreman.errors import IdempotencyConflict, JobGone, JobNotFound, QueueFull
 from foreman.store.database import write
-from foreman.store.jobs import _ROUNDS, Filter, Jobs, Submitted
-from foreman.store.models import JobRow, PayloadRow
+from foreman.store.jobs import Filter, Jobs
+from foreman.store.models import PayloadRow
 from foreman.store.outbox import Outbox
 from foreman.store.room import Room
-from tests.stores import BOOM, LEASE_MS, PATIENCE_S, T0, Engine, Stores, new_id, quiet, request, together, wait_until
+from tests.stores import BOOM, LEASE_MS, T0, Engine, Stores, new_id, quiet, request, together
 
 
 def test_submit_commits_the_job_with_all_that_belongs_to_it(engine: Engine, stores: Stores) -> None:
@@ -258,12 +256,12 @@ def test_a_receiver_is_told_of_no_job_that_a_power_cut_may_undo(
     full = engine.kind == "postgresql" or synced
     seen: list[bool] = []
 
-    class Looking(Outbox):
-        def announce(self, row: JobRow, artifacts: Sequence[Artifact] = ()) -> None:
+    class Looking(Room):
+        def take(self, queued: Callable[[], int], now: Moment) -> bool:
             seen.append(_commits_are_synced(engine))
-            super().announce(row, artifacts)
+            return super().take(queued, now)
 
-    jobs = Jobs(Looking("http://foreman.example", 100), Room(10), durable=False)
+    jobs = Jobs(Outbox("http://foreman.example", 100), Looking(10), durable=False)
     jobs.submit(asked, job_id=new_id(), key=None, now=T0)
     assert seen == [full]
 
@@ -271,49 +269,3 @@ def test_a_receiver_is_told_of_no_job_that_a_power_cut_may_undo(
 def _commits_are_synced(engine: Engine) -> bool:
     asked = "PRAGMA synchronous" if engine.kind == "sqlite" else "SHOW synchronous_commit"
     return engine.database.execute_sql(asked).fetchone()[0] in {2, "on"}
-
-
-def test_submissions_that_meet_are_judged_one_by_one(engine: Engine) -> None:
-    """They share a commit, and no more: who is refused has written nothing and takes nobody along."""
-    stores = Stores(max_queue=5)
-    known = stores.submit(quiet(), key="known").id
-    asked: list[tuple[str, JobRequest]] = [("known", quiet(content="another")), ("known", quiet())]
-    asked += [("new", quiet())] * 2 + [(f"k{number}", quiet()) for number in range(6)]
-    stores.submit(quiet(), key="other")
-
-    def submit(number: int) -> Submitted | str:
-        try:
-            return stores.submitted(asked[number][1], key=asked[number][0])
-        except (IdempotencyConflict, QueueFull) as refusal:
-            return type(refusal).__name__
-
-    with meeting(engine, len(asked)):
-        got = together(len(asked), submit)
-    assert got[0] == "IdempotencyConflict"
-    assert isinstance(got[1], Submitted)
-    assert (got[1].job.id, got[1].replayed) == (known, True)
-    made = {each.job.id for each in got[2:] if isinstance(each, Submitted)}
-    # PostgreSQL's submissions do not see those that are not committed yet.
-    assert len(made) == 3 or engine.kind == "postgresql", "as many as there was room for"
-    assert {each for each in got[2:] if isinstance(each, str)} <= {"QueueFull"}
-    assert engine.count("jobs") == engine.count("payloads") == 2 + len(made)
-
-
-@contextmanager
-def meeting(engine: Engine, count: int) -> Iterator[None]:
-    """Keep all who submit in the block waiting for the turn to write until ``count`` of them do."""
-    if engine.kind == "postgresql":
-        yield  # where nobody has to wait for it
-        return
-    released = threading.Event()
-
-    def hold() -> None:
-        with write():
-            released.set()
-            wait_until(lambda: len(_ROUNDS._line) >= count - 1)
-
-    holder = threading.Thread(target=hold, daemon=True)
-    holder.start()
-    assert released.wait(PATIENCE_S)
-    yield
-    holder.join(PATIENCE_S)

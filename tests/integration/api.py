@@ -92,6 +92,11 @@ class Recorder(Messenger):
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
+    @property
+    def broken(self) -> bool:
+        """Never."""
+        return False
+
     def send(self, message: Message, delay_ms: int | None = None) -> bool:
         """Keep it."""
         self.sent.append(message)
