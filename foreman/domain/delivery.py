@@ -41,6 +41,8 @@ class TryError(StrEnum):
     TLS = "tls"
     #: What came back is not HTTP.
     PROTOCOL = "protocol"
+    #: Nobody was called: this machine had no descriptor left for it.
+    TOO_MANY_FILES = "too_many_files"
 
 
 class Outcome(StrEnum):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: comes from somebody who is there: one endpoint's fault is not the origin's.
 _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
+#: Why nobody was called.
+_NOBODY_CALLED = frozenset({TryError.ADDRESS_REFUSED, TryError.TOO_MANY_FILES})
+
 
 class Circuit(StrEnum):
     """Whether an origin is sent to; a metric's label too."""
@@ -82,7 +85,7 @@ WELL = Health()
 
 def is_down(attempt: Attempt) -> bool | None:
     """Whether a try shows that the whole origin is away; None if it shows nothing, since nobody was called."""
-    if attempt.error is TryError.ADDRESS_REFUSED:
+    if attempt.error in _NOBODY_CALLED:
         return None
     return attempt.status is None or attempt.status in _AWAY
 

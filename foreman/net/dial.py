@@ -50,23 +50,21 @@ def connect(
     """
     refusal = fault.not_connected("has a name without an address")
     for tried, (family, kind, protocol, _, address) in enumerate(found):
-        late = False
         if (now := monotonic()) >= deadline:
             return fault.not_connected(_LATE)
         until = now + (deadline - now) / (len(found) - tried)
+        sock: socket.socket | None = None
+        watch: Watch | None = None
         try:
             sock = socket.socket(family, kind, protocol)
             with watched(sock, until) as watch:
-                try:
-                    _connect(sock, address, watch)
-                    sock.settimeout(max(_LOOK_S, until - monotonic()))
-                    return tls.wrap_socket(sock, server_hostname=origin.host) if origin.tls else sock
-                except OSError:
-                    late = watch.fired
-                    sock.close()
-                    raise
+                _connect(sock, address, watch)
+                sock.settimeout(max(_LOOK_S, until - monotonic()))
+                return tls.wrap_socket(sock, server_hostname=origin.host) if origin.tls else sock
         except OSError as error:
-            refusal = fault.not_connected(_failure(error, late=late))
+            refusal = fault.not_connected(_failure(error, late=watch is not None and watch.fired))
+            if sock is not None:
+                sock.close()
     return refusal
 
 

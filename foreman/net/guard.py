@@ -5,6 +5,7 @@ Asking the resolver again on connecting would let a name answer with a public ad
 
 from __future__ import annotations
 
+import errno
 import queue
 import socket
 import threading
@@ -77,6 +78,8 @@ def connect(places: Sequence[Place], deadline: float) -> socket.socket | TryErro
 
 def _reason(error: OSError) -> TryError:
     match error:
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return TryError.TOO_MANY_FILES
         case TimeoutError():
             return TryError.TIMEOUT
         case ConnectionResetError():
@@ -148,8 +151,8 @@ def _look_up(host: str, port: int, deadline: float, getaddrinfo: Resolver) -> Se
 def _connect(place: Place, timeout_s: float) -> socket.socket | TryError:
     try:
         sock = socket.socket(place.family, socket.SOCK_STREAM)
-    except OSError:
-        return TryError.REFUSED  # this machine has no such address family: the next place may be of the other one
+    except OSError as error:
+        return _reason(error)  # where this machine has no such address family, the next place may be of the other one
     try:
         sock.settimeout(timeout_s)
         # Headers and body are two writes: with Nagle's algorithm the second waits 40 ms for the receiver's delayed ACK.

@@ -72,7 +72,10 @@ class Passage:
             return sock
         self._http.sock = self._sock = sock
         with self._lock:
-            self._watch = watch = way.watchdog.watch(sock, monotonic() + way.total_s)
+            try:
+                self._watch = watch = way.watchdog.watch(sock, monotonic() + way.total_s)
+            except OSError:  # no descriptor is left to watch it with
+                return fault.not_connected("could not be reached")
             if self._cut:
                 watch.cut()
         sent = {"User-Agent": f"foreman/{__version__}"} | dict(headers) | way.origin.headers

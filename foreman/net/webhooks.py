@@ -14,7 +14,7 @@ from foreman.clock import monotonic
 from foreman.domain.address import Policy, Refusal, Target, judge_url
 from foreman.domain.delivery import Attempt, TryError
 from foreman.net.guard import Place, Resolver, connect, resolve
-from foreman.net.watchdog import Watchdog
+from foreman.net.watchdog import Watch, Watchdog
 from foreman.net.wire import FAILURES, Answer, Wire
 
 #: URLs whose text was judged and is remembered, at most: some megabytes. What a name resolves to never is.
@@ -49,7 +49,7 @@ class WebhookSender:
         self._tls = tls or ssl.create_default_context()
 
     def send(self, url: str, headers: Mapping[str, str], body: bytes, kept: Kept | None = None) -> Attempt:
-        """POST ``body`` to ``url`` once. Never raises for anything that a URL, a resolver or a receiver can do.
+        """POST ``body`` to ``url`` once. Never raises for what a URL, a resolver, a receiver or a limit can do.
 
         ``kept`` is what this thread has kept from the try before, and keeps for the next; None: nothing is kept.
         """
@@ -80,22 +80,24 @@ class WebhookSender:
         sock.settimeout(self._timeout_s)
         if target.scheme == "http":
             return Wire(sock, target)
-        with self._watchdog.watch(sock, deadline) as watch:
-            try:
+        watch: Watch | None = None
+        try:
+            with self._watchdog.watch(sock, deadline) as watch:
                 # The name, not the address it was resolved to, is what SNI carries and the certificate must be for.
                 return Wire(self._tls.wrap_socket(sock, server_hostname=target.host), target)
-            except FAILURES as error:
-                sock.close()
-                return TryError.TIMEOUT if watch.fired else _class_of(error)
+        except FAILURES as error:
+            sock.close()
+            return _class_of(error, watch)
 
     def _over(self, wire: Wire, target: Target, asked: _Asked, kept: Kept) -> Answer | TryError:
-        with self._watchdog.watch(wire.sock, asked.deadline) as watch:
-            try:
+        watch: Watch | None = None
+        try:
+            with self._watchdog.watch(wire.sock, asked.deadline) as watch:
                 return wire.exchange(target, asked.headers, asked.body, last=not kept.may_keep)
-            except FAILURES as error:
-                return TryError.TIMEOUT if watch.fired else _class_of(error)
-            finally:
-                kept.put(wire)
+        except FAILURES as error:
+            return _class_of(error, watch)
+        finally:
+            kept.put(wire)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,13 @@ class Kept:
             self._wire.close()
 
 
-def _class_of(error: Exception) -> TryError:
+def _class_of(error: Exception, watch: Watch | None) -> TryError:
+    """Why a try ended; ``watch`` is None if there was no descriptor to watch it with."""
     match error:
+        case _ if watch is None:
+            return TryError.TOO_MANY_FILES
+        case _ if watch.fired:
+            return TryError.TIMEOUT
         case TimeoutError():
             return TryError.TIMEOUT
         case ssl.SSLError():

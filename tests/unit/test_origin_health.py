@@ -82,6 +82,7 @@ def test_few_events_keep_to_their_own_schedule() -> None:
         (TryError.TLS, True),
         (TryError.PROTOCOL, True),
         (TryError.ADDRESS_REFUSED, None),
+        (TryError.TOO_MANY_FILES, None),
     ],
 )
 def test_what_a_try_says_of_the_whole_origin(came: int | TryError, down: bool | None) -> None:  # noqa: FBT001 (a table's column)
