@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,13 @@ from foreman.domain.came_with import trace_header
 from foreman.domain.delivery import Delivered, RetryIn, Schedule, Stopped, decide, is_success
 from foreman.domain.origin_health import Circuit, is_down
 from foreman.domain.sender_shares import pace_after
-from foreman.errors import StaleLease
+from foreman.errors import StaleLease, StoreUnavailable
 from foreman.net.webhooks import Kept
 from foreman.queue import messages
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from foreman.domain.delivery import Attempt, Decision
     from foreman.net.webhooks import WebhookSender
@@ -78,7 +79,8 @@ class Deliverer:
                 return None
             while (ended := self._try(sending, seat, kept, stays_until)).then is not None:
                 sending = ended.then
-        self._make_way(sending.origin)
+        with _unless_away(sending):
+            self._make_way(sending.origin)
         return self._come_back(sending.job_id, ended.delay_s, job_id)
 
     def _try(self, sending: Sending, seat: Seat, kept: Kept, stays_until: float) -> _Ended:
@@ -112,9 +114,7 @@ class Deliverer:
             outcome=type(decision).__name__.lower(),
             duration_ms=attempt.duration_ms,
         )
-        if self._closes(sending, attempt) or answers_now:
-            # It had one sender, and now there is room for as many as its cap allows.
-            self._wake(self.events.next_due(sending.origin, clock.now(), self.events.origin_limit))
+        self._tell(sending, attempt, answers_now=answers_now)
         return _Ended(then, decision.delay_s if isinstance(decision, RetryIn) else None)
 
     def _send(self, sending: Sending, kept: Kept) -> Attempt:
@@ -141,6 +141,13 @@ class Deliverer:
         self.tally.observe(metric.TRIED, attempt.duration_ms / 1000, outcome)
         if isinstance(decision, Delivered):
             self.tally.observe(metric.LAG, (clock.now() - sending.created_at) / 1000)
+
+    def _tell(self, sending: Sending, attempt: Attempt, *, answers_now: bool) -> None:
+        """What the try says of its origin, for all processes, and who is woken for that."""
+        with _unless_away(sending):
+            if self._closes(sending, attempt) or answers_now:
+                # It had one sender, and now there is room for as many as its cap allows.
+                self._wake(self.events.next_due(sending.origin, clock.now(), self.events.origin_limit))
 
     def _closes(self, sending: Sending, attempt: Attempt) -> bool:
         """Note what the try says of its origin for all processes; whether its circuit has closed by that."""
@@ -174,3 +181,15 @@ class Deliverer:
             return delay_s
         self.messenger.send(messages.deliver(tried), round(delay_s * 1000))
         return None
+
+
+@contextmanager
+def _unless_away(sending: Sending) -> Iterator[None]:
+    """For what follows the record of a try: the next event may be claimed by now, and would be dropped by an error.
+
+    The next try of the origin tells as much of it, and whoever was not woken is found by the sweep.
+    """
+    try:
+        yield
+    except StoreUnavailable as error:
+        log.warning("delivery recorded, its origin not looked at", job_id=sending.job_id, reason=str(error))

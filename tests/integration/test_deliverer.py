@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from foreman.domain.address import Policy
 from foreman.domain.delivery import Schedule
+from foreman.domain.origin_health import Health
 from foreman.net.webhooks import WebhookSender
 from foreman.queue import messages
 from foreman.services.deliver import Deliverer
 from foreman.services.senders import Senders
 from foreman.store import database
 from foreman.store.models import OriginRow
+from foreman.store.origins import Origins
 from foreman.tally import Tally
 from foreman.traces import Tracer
 from tests.integration.api import Api, running_api
@@ -41,6 +45,34 @@ class Crew:
     def woken(self) -> list[str]:
         """The jobs for which a message was sent."""
         return [message.args[0] for message in self.api.messenger.sent if message.address == messages.DELIVER]
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """The database refuses to be written to, as a standby after a failover does."""
+    sqlite: Any = database.proxy.obj
+    before = sqlite._pragmas
+    sqlite._pragmas = [*before, ("query_only", 1)]
+    sqlite.close_idle()
+    try:
+        yield
+    finally:
+        sqlite._pragmas = before
+        sqlite.close_idle()
+
+
+class Unkept(Origins):
+    """Every time that something is to be noted of an origin, the database has just become read-only."""
+
+    def failed(self, origin: str, *args: Any, **kwargs: Any) -> Health:
+        """Try to note it."""
+        with read_only():
+            return super().failed(origin, *args, **kwargs)
+
+    def answered(self, origin: str) -> bool:
+        """Try to note it."""
+        with read_only():
+            return super().answered(origin)
 
 
 @pytest.fixture
@@ -149,3 +181,23 @@ def test_a_circuit_opens_and_closes_by_what_tries_come_to(crew: Crew) -> None:
         assert crew.deliverer.deliver(ids[2]) is None
         assert crew.api.parts.origins.of_note(0, 9) == []
         assert sorted(event["job_id"] for event in receiver.events[2:]) == ids
+
+
+def test_a_database_that_goes_away_after_the_record_does_not_keep_the_next_event(crew: Crew) -> None:
+    """It is claimed in the transaction of the record, and nobody else would send it before its lease ended."""
+    unkept = Unkept(crew.api.parts.origins.policy)
+    with Receiver(always(503)) as receiver:
+        ids = crew.submit(receiver, 3)
+        assert crew.deliverer.deliver(ids[0]) == 3600.0
+        receiver.answer = accept
+        crew.deliverer = replace(crew.deliverer, origins=unkept)
+        assert crew.deliverer.deliver(ids[1]) is None
+        assert [event["job_id"] for event in receiver.events[1:]] == ids[1:]
+
+
+def test_a_database_that_goes_away_after_the_record_does_not_change_when_it_is_tried_again(crew: Crew) -> None:
+    """The wait is the schedule's, and not that of a message that failed."""
+    crew.deliverer = replace(crew.deliverer, origins=Unkept(crew.api.parts.origins.policy))
+    with Receiver(always(503)) as receiver:
+        [job_id] = crew.submit(receiver)
+        assert crew.deliverer.deliver(job_id) == 3600.0
