@@ -25,6 +25,10 @@ _logger = logging.getLogger(__name__)
 #: both send the same slot.
 _SKEW_S = 120
 
+#: Periodic messages that may wait for a worker. Each repeats what the one before it would have done, so that a few are
+#: as good as many; where no worker is, or each message takes longer than its interval, they would fill Redis.
+BACKLOG = 20
+
 #: Seconds until a slot is tried again that Redis was away for.
 _RETRY_S = 1.0
 
@@ -60,7 +64,7 @@ def run(
     """Send each tick's message at the start of each of its intervals until ``stop`` is set. Blocks, and never raises.
 
     At most once per interval over all clocks. An interval that Redis was away for altogether is not made up for, nor
-    one in which Redis died between taking the slot and taking the message.
+    one in which Redis died between taking the slot and taking the message, nor one at whose start ``BACKLOG`` waited.
     """
     clockwork = _Clockwork(broker)
     while not stop.is_set():
@@ -91,7 +95,7 @@ class _Clockwork:
             return False
         self._outage.ended()
         self._done[tick.name] = slot
-        if taken and not self._messenger.send(tick.message):
+        if taken and self._messenger.room(tick.message.address, BACKLOG) and not self._messenger.send(tick.message):
             _logger.warning("Tick %r of slot %d is lost: Redis went away", tick.name, slot)
         return True
 

@@ -10,7 +10,7 @@ import pytest
 
 from foreman.domain.job import Moment
 from foreman.queue.messages import prune, sweep
-from foreman.queue.ticks import Tick, run
+from foreman.queue.ticks import BACKLOG, Tick, run
 from tests.queues import Engine, eventually, fake_engine, valkey_engine
 from tests.valkey import ValkeyServer
 
@@ -82,6 +82,20 @@ def test_each_tick_has_its_own_interval(engine: Engine) -> None:
         eventually(lambda: len(slots(engine, "sweep")) >= 4)
     assert len(slots(engine, "prune")) in {1, 2}  # 2 when the test runs over a full hour
     assert engine.client.llen(SENT) == len(slots(engine, "sweep")) + len(slots(engine, "prune"))
+
+
+def test_ticks_that_nobody_takes_do_not_pile_up(engine: Engine) -> None:
+    """The intervals go on, and the messages when somebody takes them again: one sweep makes up for any number."""
+    hand = HandClock(1_700_000_000_000)
+    with ticking(engine, (Tick("sweep", 0.1, sweep()),), now=hand):
+        for number in range(BACKLOG + 5):
+            eventually(lambda number=number: len(slots(engine, "sweep")) == number + 1)  # type: ignore[misc]
+            hand.now += 100
+        eventually(lambda: len(slots(engine, "sweep")) == BACKLOG + 6)
+        assert engine.client.llen(SENT) == BACKLOG
+        engine.client.delete(SENT)
+        hand.now += 100
+        eventually(lambda: engine.client.llen(SENT) > 0)
 
 
 def test_a_clock_that_starts_again_does_not_repeat_a_tick(engine: Engine) -> None:
