@@ -17,7 +17,7 @@ from peewee import EXCLUDED, fn
 
 from foreman.domain.job import Moment
 from foreman.domain.metric import COUNTED, OTHER
-from foreman.store.database import read, write
+from foreman.store.database import is_postgres, proxy, read, write
 from foreman.store.models import CounterRow
 from foreman.store.prepared import Statement
 from foreman.tally import Series
@@ -47,12 +47,14 @@ class Counters:
         """
         # With the power goes as much as with a process that is killed: what was counted in the last seconds.
         with write(durable=False):
+            if is_postgres():
+                # One at a time: a model that is admitted takes another's rows, which may just be added to.
+                proxy.obj.execute_sql("SELECT pg_advisory_xact_lock(hashtext('counters'))")
             admitted = self._admit({name for each in counted if (name := _model(each)) is not None}, now)
             folded: Counter[Series] = Counter()
             for series, value in counted.items():
                 folded[_folded(series, admitted)] += value  # type: ignore[assignment]  # typeshed's counters hold ints
-            # In one order, so that two processes never wait for each other.
-            for series in sorted(folded, key=lambda each: (each.metric.name, each.labels, each.part)):
+            for series in folded:
                 _ADD.execute(
                     name=series.metric.name,
                     labels=json.dumps(series.labels),

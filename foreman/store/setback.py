@@ -8,12 +8,16 @@ kept, and when the clock lies behind it, what lies ahead is moved back by as muc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
-from foreman.store.database import locked, read, write
+from foreman.store.database import is_postgres, locked, read, write
 from foreman.store.models import ArtifactRow, ClockRow, EventRow, JobRow, OriginRow, UpstreamRow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from foreman.domain.job import Moment
 
 #: Milliseconds. Less is no setback: it costs no more than itself, and clocks of several machines may be so far apart.
@@ -29,17 +33,16 @@ IN_FLIGHT_MS = 60_000
 #: The one row there is.
 _ID = 1
 
-#: Every moment that somebody waits for. An artifact's is since when its completion has waited to be stored.
-_WAITS = (
-    JobRow.ready_at,
-    JobRow.start_by,
-    EventRow.next_attempt_at,
-    ArtifactRow.created_at,
-    UpstreamRow.held_until,
-    OriginRow.opened_at,
-    OriginRow.open_until,
-)
-_LEASES = (JobRow.lease_until, EventRow.lease_until)
+#: Every moment that somebody waits for, the tables in the order in which all others lock their rows. An artifact's is
+#: since when its completion has waited to be stored.
+_WAITS: dict[Any, tuple[Any, ...]] = {
+    UpstreamRow: (UpstreamRow.held_until,),
+    JobRow: (JobRow.ready_at, JobRow.start_by, JobRow.lease_until),
+    EventRow: (EventRow.next_attempt_at, EventRow.lease_until),
+    ArtifactRow: (ArtifactRow.created_at,),
+    OriginRow: (OriginRow.opened_at, OriginRow.open_until),
+}
+_LEASES = frozenset({JobRow.lease_until, EventRow.lease_until})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +107,25 @@ def _keep(**columns: Moment) -> None:
 
 def _move_back(now: Moment, by_ms: int) -> None:
     """All that lies ahead; of the leases those further ahead than half of it: the rest were written since."""
-    for column, after in (*((each, now) for each in _WAITS), *((each, now + by_ms // 2) for each in _LEASES)):
-        column.model.update({column: column - by_ms}).where(column > after).execute()
+    _move(lambda column: column > (now + by_ms // 2 if column in _LEASES else now), by_ms)
 
 
 def _move_stragglers(at: Moment, by_ms: int) -> None:
     """What is due about when it was set back, by the clock as it was: so far ahead, by chance, lies hardly a wait."""
     first, last = at + by_ms - IN_FLIGHT_MS, at + by_ms + IN_FLIGHT_MS
-    for column in (*_WAITS, *_LEASES):
-        column.model.update({column: column - by_ms}).where(column.between(first, last)).execute()
+    _move(lambda column: column.between(first, last), by_ms)
+
+
+def _move(is_moved: Callable[[Any], Any], by_ms: int) -> None:
+    """Move back the moments of which ``is_moved``, a condition on their column, holds."""
+    for model, columns in _WAITS.items():
+        _lock(model, reduce(or_, [is_moved(each) for each in columns]))
+        for each in columns:
+            model.update({each: each - by_ms}).where(is_moved(each)).execute()
+
+
+def _lock(model: Any, moved: Any) -> None:  # noqa: ANN401  (as above)
+    """Lock the rows in the order of their keys, as whoever else locks many does: no two wait in a ring."""
+    if is_postgres():
+        key = model._meta.get_primary_keys()  # noqa: SLF001  peewee documents it
+        list(locked(model.select(*key).where(moved).order_by(*key)).tuples())

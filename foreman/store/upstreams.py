@@ -76,11 +76,12 @@ def release(name: str) -> None:
 
 def _bring_forward(held: Standing, at: Moment) -> None:
     """Make the jobs ready that wait for the end of a hold: they were refused, and are tried again no earlier."""
-    for priority in Priority:
-        # A range of the index over (priority, ready_at), and only of what lies ahead: jobs between two runs.
-        waiting = (JobRow.priority == priority) & JobRow.ready_at.between(at + 1, held.held_until)
-        changes = {"ready_at": at, "version": JobRow.version + 1}
-        JobRow.update(changes).where(waiting & (JobRow.avoided == held.name)).execute()
+    # Ranges of the index over (priority, ready_at), and only of what lies ahead: jobs between two runs.
+    waiting = JobRow.priority.in_([int(each) for each in Priority]) & JobRow.ready_at.between(at + 1, held.held_until)
+    theirs = JobRow.select(JobRow.id).where(waiting & (JobRow.avoided == held.name))
+    # In the order of their ids, as whoever else locks many jobs: no two wait in a ring.
+    found = locked(theirs.order_by(JobRow.id))
+    JobRow.update({"ready_at": at, "version": JobRow.version + 1}).where(JobRow.id.in_(found)).execute()
 
 
 def _names(slots: Sequence[Slots]) -> list[str]:
