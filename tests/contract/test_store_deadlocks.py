@@ -112,5 +112,6 @@ def test_the_victim_of_a_deadlock_is_told_that_the_store_is_unavailable(engine: 
     going: list[Future[None]] = []
     with ThreadPoolExecutor() as pool:
         going.append(pool.submit(forwards))
+        going[0].exception()  # it has begun the other
     [victim] = [error for each in going if (error := each.exception()) is not None]
     assert isinstance(victim, StoreUnavailable)
