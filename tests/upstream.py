@@ -304,6 +304,10 @@ class FakeOllama:
         """The calls so far that only load or unload."""
         return [call for call in self.calls if call.is_load]
 
+    def to(self, path: str) -> list[Received]:
+        """The calls of one path so far; of those that foreman makes by itself, to look, any may come at any time."""
+        return [call for call in self.calls if call.path == path]
+
     def next(self, *behaviours: Behaviour) -> None:
         """Answer the next real chats so, in order; then the ``default`` again."""
         self._chats.extend(behaviours)

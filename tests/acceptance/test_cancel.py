@@ -33,10 +33,9 @@ def assert_cancelled(stack: Stack, answer: Answer) -> Any:
     return answer.json
 
 
-def last_call(stack: Stack, before: int) -> Received:
-    """The first call that came in after ``before`` others."""
-    stack.upstream.wait_for(lambda: len(stack.upstream.calls) > before)
-    return stack.upstream.calls[before]
+def wait_for_chat(stack: Stack, before: int) -> None:
+    """One has come in after ``before`` others."""
+    stack.upstream.wait_for(lambda: len(stack.upstream.chats) > before)
 
 
 def assert_hung_up(call: Received) -> None:
@@ -62,24 +61,24 @@ def test_a_queued_job_is_cancelled_at_once(stack: Stack) -> None:
 
 def test_a_job_that_loads_is_cancelled(stack: Stack) -> None:
     """The preload is broken off."""
-    before = len(stack.upstream.calls)
+    before = len(stack.upstream.loads)
     stack.upstream.next_load(hang)
     job_id = stack.submit(model="large")
-    call = last_call(stack, before)
+    stack.upstream.wait_for(lambda: len(stack.upstream.loads) > before)
     stack.until(job_id, "loading")
     assert_cancelled(stack, cancel(stack, job_id))
-    assert_hung_up(call)
+    assert_hung_up(stack.upstream.loads[before])
 
 
 def test_the_promise_is_kept_to_the_second_where_the_machine_lets_it(stack: Stack) -> None:
     """Of several jobs whose upstream has sent nothing the quickest to end says how long foreman takes."""
     took_s = []
     for _ in range(3):
-        before = len(stack.upstream.calls)
+        before = len(stack.upstream.chats)
         stack.upstream.next(hang)
         job_id = stack.submit()
         stack.until(job_id, "working")
-        last_call(stack, before)
+        wait_for_chat(stack, before)
         began = time.monotonic()
         assert cancel(stack, job_id).json["state"] == "failed"
         took_s.append(time.monotonic() - began)
@@ -91,7 +90,7 @@ def test_a_job_whose_upstream_has_sent_nothing_yet_is_cancelled(stack: Stack) ->
     stack.upstream.next(hang)
     before = len(stack.upstream.chats)
     job_id = stack.submit()
-    stack.upstream.wait_for(lambda: len(stack.upstream.chats) > before)
+    wait_for_chat(stack, before)
     stack.until(job_id, "working")
     job = assert_cancelled(stack, cancel(stack, job_id))
     assert_hung_up(stack.upstream.chats[before])

@@ -174,7 +174,7 @@ def test_texts_are_generated_and_embedded(stack: Stack, client: ollama.Client) -
     assert client.embeddings("m", "Hi").embedding == [0.25, -0.5]
     parts = list(client.generate("m", "Hi", stream=True))
     assert "".join(part.response or "" for part in parts) == "Hello"
-    assert stack.upstream.calls[-1].body["prompt"] == "Hi"
+    assert stack.upstream.to("/api/generate")[-1].body["prompt"] == "Hi"
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -281,11 +281,11 @@ def test_a_client_that_hangs_up_in_line_leaves_it(stack: Stack) -> None:
 def test_a_generation_that_nobody_hears_is_broken_off(stack: Stack) -> None:
     """What is handed on past the queue ends with its client, too."""
     stack.upstream.next_generate(hang)
-    before = len(stack.upstream.calls)
+    before = len(stack.upstream.to("/api/generate"))
     with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
         sock.sendall(b'POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n{"model": "m"}')
-        stack.upstream.wait_for(lambda: len(stack.upstream.calls) > before)
-    call = stack.upstream.calls[before]
+        stack.upstream.wait_for(lambda: len(stack.upstream.to("/api/generate")) > before)
+    call = stack.upstream.to("/api/generate")[before]
     assert call.ended.wait(60)
     assert call.hung_up
 

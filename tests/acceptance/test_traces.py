@@ -90,7 +90,7 @@ def test_a_job_is_one_trace_over_all_processes(traced: Traced) -> None:
     assert len({each.pid for each in (sent, run, deliveries[0])}) == 3
     assert (persist.pid, persist.facts["elsewhere"]) == (run.pid, False)
     assert work.ended <= persist.ended <= run.ended
-    asked = [each.headers.get("traceparent") for each in stack.upstream.calls if each.path == "/api/chat"]
+    asked = [each.headers.get("traceparent") for each in stack.upstream.to("/api/chat")]
     assert asked[-2:] == [load.traceparent, work.traceparent]
     told = [each.headers["traceparent"] for each in stack.receiver.requests]
     assert sorted(told) == sorted(each.traceparent for each in deliveries)
@@ -148,11 +148,11 @@ def test_without_tracing_a_trace_is_passed_on_as_it_came(stack: Stack) -> None:
         for job_id in (traced, plain)
     }
     assert told == {traced: {f"00-{TRACE}-{CLIENT}-01"}, plain: {None}}
-    asked = [each.headers.get("traceparent") for each in stack.upstream.calls if each.path == "/api/chat"]
+    asked = [each.headers.get("traceparent") for each in stack.upstream.to("/api/chat")]
     assert set(asked) >= {f"00-{TRACE}-{CLIENT}-01", None}
     given = {"traceparent": f"00-{TRACE}-{CLIENT}-00"}
     assert stack.ask("POST", "/api/generate", {"model": "m", "prompt": "Hi"}, given).status == 200
-    assert stack.upstream.calls[-1].headers["traceparent"] == given["traceparent"]
+    assert stack.upstream.to("/api/generate")[-1].headers["traceparent"] == given["traceparent"]
 
 
 def python(directory: Path, program: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -22,8 +22,8 @@ ARGUMENTS = (
     "--disable-sync",
 )
 
-#: Milliseconds for whatever a page should do at once; a loaded machine takes a tenth of it.
-PATIENCE_MS = 20_000
+#: Milliseconds for whatever a page should do at once; a loaded machine has taken more than twenty thousand.
+PATIENCE_MS = 60_000
 
 WIDE, NARROW = (1280, 800), (390, 844)
 
