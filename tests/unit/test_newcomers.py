@@ -1,13 +1,18 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import cast
+
+import pytest
 
 from foreman.api.newcomers import COUNTED, FRESH_MS, Newcomers
 from foreman.domain.job import Job, Limits, Moment, Priority
 from foreman.domain.lifecycle import State
+from foreman.errors import StoreUnavailable
 from foreman.store.line import Line
-from tests.stores import T0
+from tests.stores import PATIENCE_S, T0, wait_until
 
 
 @dataclass
@@ -16,10 +21,19 @@ class Counting:
 
     position_of_all: int | None
     asked: int = 0
+    #: Counting takes until it is set.
+    done: threading.Event = field(default_factory=threading.Event)
+    fails: bool = False
+
+    def __post_init__(self) -> None:
+        self.done.set()
 
     def position(self, _job: Job, _now: Moment) -> int | None:
         """The same for all."""
         self.asked += 1
+        assert self.done.wait(PATIENCE_S)
+        if self.fails:
+            raise StoreUnavailable
         return self.position_of_all
 
 
@@ -56,6 +70,44 @@ def test_a_long_line_is_counted_again_after_a_moment() -> None:
     line.position_of_all = 700
     assert newcomers.position(_job(), T0 + FRESH_MS) == 700
     assert newcomers.position(_job(), T0) == 700
+    assert line.asked == 3
+
+
+def test_while_one_counts_anew_the_others_go_by_the_last_count() -> None:
+    """A count of a long line takes longer the more of them there are at once."""
+    line = Counting(COUNTED + 1)
+    newcomers = _newcomers(line)
+    newcomers.position(_job(), T0)
+    line.done.clear()
+    line.position_of_all = 700
+    with ThreadPoolExecutor() as pool:
+        counted = pool.submit(newcomers.position, _job(), T0 + FRESH_MS)
+        wait_until(lambda: line.asked == 2)
+        assert [newcomers.position(_job(), T0 + FRESH_MS + each) for each in range(2)] == [502, 503]
+        line.done.set()
+        assert counted.result(PATIENCE_S) == 700
+    assert newcomers.position(_job(), T0 + FRESH_MS) == 701
+
+
+def test_a_count_that_fails_is_made_by_the_next() -> None:
+    """Nobody waits for one that does not come."""
+    line = Counting(COUNTED + 1)
+    newcomers = _newcomers(line)
+    newcomers.position(_job(), T0)
+    line.fails = True
+    with pytest.raises(StoreUnavailable):
+        newcomers.position(_job(), T0 + FRESH_MS)
+    line.fails = False
+    assert newcomers.position(_job(), T0 + FRESH_MS) == COUNTED + 1
+
+
+def test_a_line_that_has_become_short_is_counted_for_each_job_again() -> None:
+    """Its last long count is forgotten."""
+    line = Counting(COUNTED + 1)
+    newcomers = _newcomers(line)
+    newcomers.position(_job(), T0)
+    line.position_of_all = 7
+    assert [newcomers.position(_job(), T0 + FRESH_MS) for _ in range(2)] == [7, 7]
     assert line.asked == 3
 
 
