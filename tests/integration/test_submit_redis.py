@@ -33,6 +33,9 @@ from tests.valkey import ValkeyServer
 #: Seconds that a frozen Redis costs whoever finds out: it took the connection, and the reply is waited for.
 REPLY_S = 1.0
 
+#: Seconds in which nobody asks again, and some more.
+PAUSE_S = 2.0
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ValkeyServer]:
@@ -41,13 +44,29 @@ def server(tmp_path: Path) -> Iterator[ValkeyServer]:
         yield running
 
 
+class Ahead:
+    """The clock of the circuit, so many seconds ahead."""
+
+    ahead_s = 0.0
+
+    def __call__(self) -> float:
+        """Seconds, as ``time.monotonic``."""
+        return time.monotonic() + self.ahead_s
+
+
 @pytest.fixture
-def submitter(server: ValkeyServer, tmp_path: Path) -> Iterator[Submitter]:
+def monotonic() -> Ahead:
+    """Not ahead yet."""
+    return Ahead()
+
+
+@pytest.fixture
+def submitter(server: ValkeyServer, monotonic: Ahead, tmp_path: Path) -> Iterator[Submitter]:
     """What ``POST /jobs`` calls, on an empty database."""
     broker = make_broker(server.url)
     with opened(SESSION.engine, SESSION.new(tmp_path / "foreman.db")):
         jobs = Jobs(Outbox("http://foreman.example", 100), Room(1000))
-        yield Submitter(jobs, Announcer(Messenger(broker), Unwatched(), Tally()), Tracer())
+        yield Submitter(jobs, Announcer(Messenger(broker, monotonic=monotonic), Unwatched(), Tally()), Tracer())
     broker.close()
 
 
@@ -84,13 +103,13 @@ def test_the_messages_of_jobs_that_are_committed_together_make_one_trip(
 
 
 def test_while_redis_is_away_one_submission_waits_for_it_and_not_those_committed_with_it(
-    submitter: Submitter, server: ValkeyServer
+    submitter: Submitter, server: ValkeyServer, monotonic: Ahead
 ) -> None:
     """Whoever finds out whether it is back does so for a second, and alone."""
     submit(submitter, quiet(), "known")
     with frozen(server):
         submit(submitter, quiet())
-        time.sleep(REPLY_S)  # the pause of the circuit is over, and the next one is let in
+        monotonic.ahead_s += PAUSE_S  # it is over, and the next one is let in
         with meeting(10):
             # It is committed alone, and tells nobody: the others are a round.
             first = threading.Thread(target=submit, args=(submitter, quiet(), "known"))
