@@ -217,11 +217,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake._opened(self.connection)
 
     def finish(self) -> None:
-        self.fake._closed(self.connection)
         with suppress(OSError):
             super().finish()
-        if self.fake.tls is not None:
-            self.connection.close()
+        self.connection.close()
+        self.fake._closed(self.connection)  # last: whoever waits for it looks at the other end
 
     def do_GET(self) -> None:
         self._receive(b"")
