@@ -139,10 +139,14 @@ def _draw(look: Callable[[], Sequence[Summary]], every_s: float) -> None:
     from rich.live import Live  # noqa: PLC0415 -- see above
 
     console = Console(markup=False, highlight=False, no_color=no_color())
-    with Live(_table(look()), console=console, auto_refresh=False, screen=True) as live:
+    live = Live(_table(look()), console=console, auto_refresh=False, screen=True)
+    try:  # not `with`: a Ctrl-C while it starts would leave the terminal with the screen of the table
+        live.start(refresh=True)
         while True:
-            live.update(_table(look()), refresh=True)
             time.sleep(every_s)
+            live.update(_table(look()), refresh=True)
+    finally:
+        live.stop()
 
 
 def _table(found: Sequence[Summary]) -> Table:
