@@ -1,7 +1,12 @@
-"""How gunicorn serves the API: `foreman process web` reads this file, and the numbers come from foreman's settings."""
+"""How gunicorn serves the API: `foreman process web` reads this file, and the numbers come from foreman's settings.
+
+The master reads it, and so loads once what all workers need: modules only, which open nothing, since a fork must not
+share a connection, a lock or a thread. New code is served after a restart, not after a SIGHUP.
+"""
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -10,7 +15,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foreman import logs
+from foreman import logs, wiring
+from foreman.api import wsgi
 from foreman.cli import tether
 from foreman.settings import from_environment
 
@@ -24,7 +30,7 @@ _settings = from_environment()
 #: that stalls in a header or a body would hold a thread for good.
 STALL_S = 30
 
-wsgi_app = "foreman.api.wsgi:application()"
+wsgi_app = f"{wsgi.__name__}:application()"
 bind = _settings.web.bind
 # Threads, since a request that waits or streams costs one for its whole length and nothing else.
 worker_class = "foreman.api.worker.Worker"
@@ -38,6 +44,7 @@ keepalive = 75
 graceful_timeout = int(_settings.workers.shutdown_grace_s)
 # Seconds without a sign of life from a worker's main loop, not from a request, before it is replaced.
 timeout = 60
+# Each worker makes its own application, for the reason above.
 preload_app = False
 # The heartbeat is a file: on a disk that stalls, it would be a false alarm.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 -- gunicorn makes and unlinks it there
@@ -50,6 +57,8 @@ loglevel = "warning"
 
 def on_starting(_server: Arbiter) -> None:
     """Log like every other process of foreman."""
+    # What is there for good is not to be looked through in each worker, which would make the page its own.
+    gc.freeze()
     logs.configure(_settings.log, process="web")
     logging.getLogger("gunicorn.error").addFilter(_is_no_stall)
 
@@ -69,8 +78,6 @@ def post_fork(_server: Arbiter, worker: Worker) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Let requests that only wait end with what is so when a stop is asked for, and not when they are cut off."""
-    # Here, in the worker: what it needs is not for the master to load.
-    from foreman import wiring  # noqa: PLC0415 -- see above
 
     def stop(number: int, frame: Any) -> None:  # noqa: ANN401 -- a frame, which gunicorn hands on unread
         wiring.stopping.set()
@@ -83,8 +90,6 @@ def post_worker_init(worker: Worker) -> None:
 
 def worker_exit(_server: Arbiter, _worker: Worker) -> None:
     """Hand over what was counted and traced since the last time."""
-    from foreman import wiring  # noqa: PLC0415 -- as above
-
     wiring.services().measurer.hand_over()
     wiring.tracer().close()
 

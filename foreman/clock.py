@@ -40,7 +40,7 @@ def jitter(spread: float) -> float:
 def new_id(at: Moment | None = None) -> str:
     """A ULID: 26 characters of upper-case Crockford base32 that sort by the millisecond ``at``, by default this one.
 
-    Two of one millisecond sort by chance. Format: github.com/ulid/spec.
+    Two of one millisecond sort by chance, and those of one process as they were made. Format: github.com/ulid/spec.
     """
     return str(_ids.generate(now() if at is None else at))
 

@@ -1,4 +1,7 @@
-"""The stores of this process, on the database that its settings name: what the rest of the wiring is built on."""
+"""The stores of this process, on the database that its settings name: what the rest of the wiring is built on.
+
+Apart from that, since a command that needs no more starts in half the time.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from foreman.domain.schedule import Policy as SchedulePolicy
 from foreman.domain.signature import parse_secrets
 from foreman.domain.upstream import Slots
 from foreman.errors import SettingInvalid
+from foreman.services.issue import Issuer
 from foreman.settings import Settings
 from foreman.store import database, schema
 from foreman.store.artifacts import Artifacts
@@ -22,6 +26,7 @@ from foreman.store.endings import Endings
 from foreman.store.events import Events
 from foreman.store.gauges import Gauges
 from foreman.store.jobs import Jobs
+from foreman.store.keys import Keys
 from foreman.store.line import Line
 from foreman.store.objects import Objects
 from foreman.store.origins import Origins
@@ -99,6 +104,17 @@ def pending() -> list[str]:
     return schema.pending()
 
 
+def keys() -> Keys:
+    """The API keys of this installation."""
+    connect()
+    return Keys()
+
+
+def issuer() -> Issuer:
+    """Makes API keys."""
+    return Issuer(keys())
+
+
 @cache
 def stores() -> Stores:
     """The stores of this process, on its database."""
@@ -121,6 +137,17 @@ def stores() -> Stores:
         counters=Counters(),
         gauges=Gauges(),
     )
+
+
+def redis_url() -> str:
+    """Where the messages go.
+
+    Raises:
+        SettingInvalid: ``redis.url`` is empty, and only ``foreman up`` brings a server of its own.
+    """
+    if url := settings().redis.url:
+        return url
+    raise SettingInvalid("redis.url", "is empty: set FOREMAN_REDIS_URL, or let `foreman up` start a server of its own")
 
 
 def database_url() -> str:

@@ -28,7 +28,6 @@ from foreman.queue.ticks import Tick
 from foreman.services.authenticate import Authenticator
 from foreman.services.cancel import Canceller
 from foreman.services.deliver import Deliverer
-from foreman.services.issue import Issuer
 from foreman.services.leases import LeaseKeeper
 from foreman.services.measure import Measurer
 from foreman.services.persist import Persister
@@ -42,8 +41,7 @@ from foreman.services.submit import Submitter
 from foreman.services.sweep import Sweeper
 from foreman.services.timepiece import Timepiece
 from foreman.services.watch import Watcher
-from foreman.stock import connect, database_url, migrate, settings, stores
-from foreman.store.keys import Keys
+from foreman.stock import connect, database_url, keys, migrate, redis_url, settings, stores
 from foreman.store.redelivery import Redelivery
 from foreman.store.sessions import Sessions
 from foreman.store.setback import Setback
@@ -53,6 +51,7 @@ from foreman.traces import Tracer
 __all__ = [
     "connect",
     "database_url",
+    "keys",
     "migrate",
     "settings",
     "stores",
@@ -88,14 +87,9 @@ def broker() -> WakingRedisBroker:
     """The broker of this process.
 
     Raises:
-        SettingInvalid: ``redis.url`` is empty, and only ``foreman up`` brings a server of its own.
+        SettingInvalid: as ``stock.redis_url``.
     """
-    url = settings().redis.url
-    if not url:
-        raise SettingInvalid(
-            "redis.url", "is empty: set FOREMAN_REDIS_URL, or let `foreman up` start a server of its own"
-        )
-    return make_broker(url)
+    return make_broker(redis_url())
 
 
 @cache
@@ -138,17 +132,6 @@ def tracer() -> Tracer:
 def authenticator() -> Authenticator | None:
     """Tells who sends a request; ``None`` where no key is wanted: whoever reaches the API may do everything."""
     return Authenticator(keys(), Sessions()) if settings().keys_required else None
-
-
-def keys() -> Keys:
-    """The API keys of this installation."""
-    connect()
-    return Keys()
-
-
-def issuer() -> Issuer:
-    """Makes API keys."""
-    return Issuer(keys())
 
 
 def endpoints() -> tuple[Endpoint, ...]:

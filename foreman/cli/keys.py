@@ -60,18 +60,18 @@ def create(  # noqa: PLR0913  an argument for each option
       foreman keys create nightly --max-queued 100 --max-priority batch --per-minute 60
       foreman keys create prometheus --admin
     """  # noqa: D301 -- click needs its \b as it is
-    from foreman import wiring  # noqa: PLC0415 -- imported when used, as in main.py
+    from foreman import stock  # noqa: PLC0415 -- imported when used, as in main.py
 
     highest = None if max_priority is None else Priority[max_priority.upper()]
-    wiring.migrate()
-    issued = wiring.issuer().issue(name, Allowance(max_queued, highest, per_minute), admin=admin)
+    stock.migrate()
+    issued = stock.issuer().issue(name, Allowance(max_queued, highest, per_minute), admin=admin)
     if as_json:
         print_json({"key": issued.text} | _described(issued.key))
     else:
         # Alone on stdout, so that a script can take it.
         click.echo(issued.text)
         click.echo(f"This is {name}, id {issued.key.id}. It is not shown again.", err=True)
-    if not wiring.settings().keys_required:
+    if not stock.settings().keys_required:
         click.echo("With these settings the API asks for no key: see web.auth.", err=True)
 
 
@@ -85,10 +85,10 @@ def list_keys(*, as_json: bool) -> None:
       foreman keys list
       foreman keys list --json | jq -r '.[] | select(.revoked_at == null) | .name'
     """  # noqa: D301 -- click needs its \b as it is
-    from foreman import wiring  # noqa: PLC0415 -- see above
+    from foreman import stock  # noqa: PLC0415 -- see above
 
-    wiring.migrate()
-    found = [_described(key) for key in wiring.keys().all()]
+    stock.migrate()
+    found = [_described(key) for key in stock.keys().all()]
     if as_json:
         print_json(found)
     else:
@@ -105,10 +105,10 @@ def revoke(key_id: str, *, as_json: bool) -> None:
     Examples:
       foreman keys revoke 01M8659KJ8T3KFGQKC1ZY0JFZD
     """  # noqa: D301 -- click needs its \b as it is
-    from foreman import clock, wiring  # noqa: PLC0415 -- see above
+    from foreman import clock, stock  # noqa: PLC0415 -- see above
 
-    wiring.migrate()
-    revoked = wiring.keys().revoke(key_id.upper(), clock.now())
+    stock.migrate()
+    revoked = stock.keys().revoke(key_id.upper(), clock.now())
     if revoked is None:
         raise click.ClickException("No key has this id; `foreman keys list` shows them.")
     if as_json:

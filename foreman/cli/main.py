@@ -72,11 +72,14 @@ def process(name: str, fd: int | None, grace_s: float | None) -> None:
       foreman process web                   the API
       foreman process jobs                  what runs jobs; artifacts, webhooks and clock are the others
     """  # noqa: D301 -- click needs its \b as it is
+    if name == "web":
+        from foreman.cli import web  # noqa: PLC0415 -- see above
+
+        web.web(fd, grace_s)
+
     from foreman.cli import process as command  # noqa: PLC0415 -- see above
 
-    if name == "web":
-        command.web(fd, grace_s)
-    elif name == "clock":
+    if name == "clock":
         command.run_clock()
     else:
         command.worker(name)

@@ -1,22 +1,16 @@
-"""One process of foreman, as the Procfile and ``foreman up`` run it: what it consumes, and how it stops."""
+"""A process that handles messages, as the Procfile and ``foreman up`` run it: what it consumes, and how it stops."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import signal
-import sys
 import threading
-from typing import NoReturn
-
-import click
 
 from foreman import clock, wiring
 from foreman.cli.grace import RECORD_MARGIN_S
-from foreman.domain.setting import is_loopback
 from foreman.queue import messages, ticks
 from foreman.queue.worker import run_worker
-from foreman.settings import Settings, conf_path
 
 #: Seconds for which a repeated signal counts as the same one: who starts us in a group sends it to the group, and the
 #: supervisor sends it again.
@@ -32,33 +26,6 @@ QUEUES: dict[str, frozenset[str]] = {
 
 #: Threads of the clock process: a sweep must go on while a prune waits for a slow artifact store.
 CLOCK_THREADS = 4
-
-
-def web(fd: int | None = None, grace_s: float | None = None) -> NoReturn:
-    """Become gunicorn. ``fd``: a socket that listens already; ``grace_s``: for requests under way when it is stopped.
-
-    Raises:
-        SettingInvalid: before gunicorn would stumble over it.
-    """
-    settings = wiring.settings()
-    wiring.broker()
-    wiring.tracer()
-    wiring.migrate()
-    _warn(settings)
-    argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(conf_path("gunicorn.py"))]
-    # gunicorn puts its directory first among those that modules come from; this one is nobody's to write to.
-    argv += ["--chdir", "/", "--bind", settings.web.bind if fd is None else f"fd://{fd}"]
-    if grace_s is not None:
-        argv += ["--graceful-timeout", str(round(grace_s))]
-    os.execv(sys.executable, argv)  # noqa: S606 -- no shell is wanted
-
-
-def _warn(settings: Settings) -> None:
-    """One line about what an operator may not have meant."""
-    if not settings.keys_required and not is_loopback(settings.web.bind):
-        click.echo(f"web.auth is off: whoever reaches {settings.web.bind} may do everything", err=True)
-    if settings.keys_required and not wiring.keys().any_good():
-        click.echo("every request needs an API key, and there is none yet: foreman keys create NAME", err=True)
 
 
 def worker(name: str) -> None:

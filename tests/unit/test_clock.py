@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -30,6 +32,13 @@ def test_ids_are_ulids_that_sort_by_time() -> None:
     second = clock.new_id()
     assert re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", first)
     assert first < second
+
+
+def test_processes_make_ids_of_their_own() -> None:
+    """The web workers are forks of one, which has loaded the dice and thrown none."""
+    code = "import os; from foreman.clock import new_id; os.fork(); print(new_id(1), flush=True)"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert len(set(made)) == 2
 
 
 def test_monotonic_never_steps_back() -> None:
