@@ -26,7 +26,7 @@ up: .venv/.foreman ## run foreman for real use, everything on this machine
 	@$(BIN)/foreman up $(ARGS)
 
 test: setup ## run every test, three files at a time; ARGS="-k webhook -x" runs some, one after the other
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 3 --dist loadfile --ignore tests/browser)
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/browser)
 
 browser: setup ## run the tests of the page in chromium, which the system has to bring
 	@$(BIN)/python -m pytest tests/browser $(ARGS)

@@ -20,6 +20,9 @@ PROCESSES = 8
 
 SLOTS = 3
 
+#: Where they are killed: most of those that are have a job in hand then.
+BARELY = SLOTS + 1
+
 #: Seconds for which a worker that was killed keeps its slot. One that lives renews its lease every third of it, however
 #: busy the machine: where nobody is killed, there is time for that.
 LEASE_S = 8.0
@@ -32,7 +35,7 @@ DEAF_S = 0.4
 LOST = 4
 
 #: What has to wait behind one job of a higher priority.
-BEHIND = 1000
+BEHIND = 200
 
 
 ENGINES = ("sqlite", "postgresql")
@@ -135,13 +138,13 @@ def test_eight_processes_use_three_slots_and_never_four(engine: str, own_directo
 @pytest.mark.parametrize("engine", ENGINES)
 def test_slots_are_not_exceeded_while_workers_are_killed(engine: str, own_directory: Path) -> None:
     """A slot whose worker was killed is given away when its lease is over, and the upstream has noticed long before."""
-    with started(engine, own_directory, slots=SLOTS, processes=PROCESSES, lease_s=LEASE_S) as fleet:
+    with started(engine, own_directory, slots=SLOTS, processes=BARELY, lease_s=LEASE_S) as fleet:
         fleet.upstream.default = deaf
         jobs = [submit(fleet, "x") for _ in range(40)]
         victims = random.Random(3)
         while fleet.log("clock").count("worker lost") < LOST:
             seen = len(fleet.upstream.chats)
-            victim = f"jobs{victims.randint(1, PROCESSES)}"
+            victim = f"jobs{victims.randint(1, BARELY)}"
             fleet.kill(victim)
             fleet.start(victim)
             jobs += [submit(fleet, "x") for _ in range(2)]
@@ -153,7 +156,7 @@ def test_slots_are_not_exceeded_while_workers_are_killed(engine: str, own_direct
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_interactive_work_takes_the_next_free_slot(engine: str, own_directory: Path) -> None:
-    """Behind a thousand batch jobs, and although its model has to be swapped in: by ``/jobs`` and by ``/api/chat``."""
+    """Behind hundreds of batch jobs, and although its model has to be swapped in: by ``/jobs`` and by ``/api/chat``."""
     with started(engine, own_directory, slots=1, processes=2) as stack:
         turnstile = Turnstile()
         stack.upstream.default = turnstile

@@ -1,4 +1,7 @@
-"""What the queue's work costs over a million queued jobs, beside what it costs over a thousand."""
+"""What the queue's work costs over a hundred thousand queued jobs, beside what it costs over a thousand.
+
+``make bench`` has a million; what grows with the queue shows at a hundred times as many.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ from tests.plans import analyze, cost, plans, scans, sorts
 from tests.postgres import PostgresServer
 from tests.stores import LEASE_MS, ORIGIN, T0, Engine, Stores, completion, opened
 
-FEW, MANY = 1_000, 1_000_000
+FEW, MANY = 1_000, 100_000
 
-#: How much more it may cost over a thousand times as many: a B-tree of twice the height.
+#: How much more it may cost over a hundred times as many: a B-tree of twice the height.
 GROWTH = 2.0
 
 #: Indexes over what runs: as many rows as there are slots.
@@ -76,7 +79,7 @@ SELECT id, 'partial', 'text/plain', 0, '', at, at FROM numbers WHERE n < 10000
 
 @dataclass(frozen=True)
 class Sized:
-    """The same queue twice: a thousand jobs long, and a million."""
+    """The same queue twice: a thousand jobs long, and a hundred thousand."""
 
     few: Engine
     many: Engine
@@ -206,18 +209,16 @@ CALLS: dict[str, Callable[[Stores], Any]] = {
 COUNTED = ("a full queue", "a place in a line that is too long")
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_costs_no_more_over_a_thousand_times_the_queue(sized: Sized, name: str) -> None:
+def test_a_call_costs_no_more_over_a_hundred_times_the_queue(sized: Sized, name: str) -> None:
     """Only what a deeper index takes. A cost counted in steps, pages and rows is the same on any machine."""
     few, many = sized.cost(CALLS[name])
     assert 0 < many <= GROWTH * few
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in COUNTED])
 def test_each_statement_finds_its_rows_in_order(sized: Sized, name: str) -> None:
-    """Over a million queued jobs nothing is scanned, and nothing sorted but the few jobs that run."""
+    """Over a hundred thousand queued jobs nothing is scanned, and nothing sorted but the few jobs that run."""
     database.proxy.initialize(sized.many.database)
     stores = Stores(slots=8)
     found = plans(sized.many, lambda: CALLS[name](stores))

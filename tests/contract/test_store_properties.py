@@ -53,7 +53,7 @@ MAX_JOBS = 3
 
 #: Some 10 seconds on each engine. A failure is shrunk to a few steps and printed as a program.
 EFFORT = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=50,
     # Not ``explain``: it runs a failure hundreds of times more, and the program that fails says enough.
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
