@@ -97,21 +97,20 @@ def test_a_follower_that_does_not_read_slows_nobody(crowd: Stack) -> None:
         assert "".join(text) == "".join(words)
 
 
-def test_a_stream_goes_on_at_another_web_process(own_directory: Path) -> None:
+def test_a_stream_goes_on_at_another_web_process(crowd: Stack) -> None:
     """The first is killed in the middle: with ``Last-Event-ID`` no event is missed and none comes twice."""
-    with Stack(own_directory) as stack:
-        stack.upstream.next(reply("a", "b", "c", "d", delay_s=0.2))
-        job_id = stack.submit()
-        with Following(stack.port, job_id) as first:
-            eventually(lambda: any(each.type == "text" for each in first.events), "some text has come")
-            stack.kill("web")
-            assert first.ended.wait(PATIENCE_S)
-        stack.start("web")
-        eventually(stack.answers, "the API answers")
-        with Following(stack.port, job_id, after=first.events[-1].id) as second:
-            assert second.ended.wait(PATIENCE_S)
-        seen = shown([*first.events, *second.events])
-        assert [each for each in seen if each] == ["QUEUED", "LOADING", "WORKING", "a", "b", "c", "d", "DONE"]
+    crowd.upstream.next(reply("a", "b", "c", "d", delay_s=0.2))
+    job_id = crowd.submit()
+    with Following(crowd.port, job_id) as first:
+        eventually(lambda: any(each.type == "text" for each in first.events), "some text has come")
+        crowd.kill("web")
+        assert first.ended.wait(PATIENCE_S)
+    crowd.start("web")
+    eventually(crowd.answers, "the API answers")
+    with Following(crowd.port, job_id, after=first.events[-1].id) as second:
+        assert second.ended.wait(PATIENCE_S)
+    seen = shown([*first.events, *second.events])
+    assert [each for each in seen if each] == ["QUEUED", "LOADING", "WORKING", "a", "b", "c", "d", "DONE"]
 
 
 def test_a_follower_may_change_to_a_web_process_beside_the_first(own_directory: Path) -> None:
@@ -133,23 +132,23 @@ def test_a_follower_may_change_to_a_web_process_beside_the_first(own_directory: 
         assert [each for each in shown(second.events) if each] == ["a", "b", "c", "DONE"]
 
 
-def test_states_go_on_while_redis_is_away(own_directory: Path) -> None:
+def test_states_go_on_while_redis_is_away(crowd: Stack) -> None:
     """The database tells of them, and the text comes as a whole before the end."""
-    with Stack(own_directory) as stack:
-        gate = threading.Event()
-        stack.upstream.next(held(gate, reply("Hel", "lo")))
-        job_id = stack.submit()
-        stack.until(job_id, "working")
-        with Following(stack.port, job_id) as follower:
-            eventually(lambda: len(follower.events) == 3, "the states until now")
-            stack.valkey.kill()
-            gate.set()
-            eventually(lambda: stack.upstream.chats and stack.upstream.chats[0].ended.is_set(), "all is said")
-            # Storing is by message: it waits for Redis, which comes back and has forgotten what was not written.
-            stack.valkey.start()
-            assert follower.ended.wait(PATIENCE_S)
-        states = [each.data["state"] for each in follower.events if each.type == "state"]
-        assert states == ["queued", "loading", "working", "done"]
-        last_restart = max([0, *[index for index, each in enumerate(follower.events) if each.type == "restart"]])
-        text = [each.data["message"]["content"] for each in follower.events[last_restart:] if each.type == "text"]
-        assert "".join(text) == "Hello"
+    gate = threading.Event()
+    crowd.upstream.next(held(gate, reply("Hel", "lo")))
+    before = len(crowd.upstream.chats)
+    job_id = crowd.submit()
+    crowd.until(job_id, "working")
+    with Following(crowd.port, job_id) as follower:
+        eventually(lambda: len(follower.events) == 3, "the states until now")
+        crowd.valkey.kill()
+        gate.set()
+        eventually(crowd.upstream.chats[before].ended.is_set, "all is said")
+        # Storing is by message: it waits for Redis, which comes back and has forgotten what was not written.
+        crowd.valkey.start()
+        assert follower.ended.wait(PATIENCE_S)
+    states = [each.data["state"] for each in follower.events if each.type == "state"]
+    assert states == ["queued", "loading", "working", "done"]
+    last_restart = max([0, *[index for index, each in enumerate(follower.events) if each.type == "restart"]])
+    text = [each.data["message"]["content"] for each in follower.events[last_restart:] if each.type == "text"]
+    assert "".join(text) == "Hello"

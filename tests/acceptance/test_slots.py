@@ -55,6 +55,8 @@ def started(
         "FOREMAN_SWEEP_INTERVAL_S": "0.5",
     }
     commands = with_jobs_processes(processes)
+    for idle in ("artifacts", "webhooks"):
+        del commands[idle]
     with ExitStack() as exits:
         if engine == "postgresql":
             env["FOREMAN_DATABASE_URL"] = exits.enter_context(PostgresServer()).create("fleet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ from tests.upstream import reply
 from tests.upstream_faults import held
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for the tests that bring everything back themselves."""
+    with Stack(tmp_path_factory.mktemp("survival") / "stack") as made:
+        yield made
+
+
 def unready(stack: Stack) -> list[str]:
     """The dependencies that ``/readyz`` reports, which it does with 503."""
     ready = stack.ask("GET", "/readyz")
@@ -22,55 +30,54 @@ def unready(stack: Stack) -> list[str]:
     return failed
 
 
-def test_a_worker_killed_while_loading_costs_time_not_the_job(own_directory: Path) -> None:
+def test_a_worker_killed_while_loading_costs_time_not_the_job(stack: Stack) -> None:
     """SIGKILL during the preload: the lease runs out, the job runs again, each state is announced once."""
-    with Stack(own_directory) as stack:
-        stack.upstream.next_load(held(threading.Event()))
-        job_id = stack.submit(max_attempts=1)
-        stack.until(job_id, "loading")
-        eventually(lambda: stack.upstream.loads, "the preload arrived")
-        stack.kill("jobs")
-        stack.start("jobs")
-        job = stack.settled(job_id)
-        assert (job["state"], job["attempt"]) == ("done", 2)
-        assert states(stack.events(job_id)) == FORWARD
+    stack.upstream.next_load(held(threading.Event()))
+    before = len(stack.upstream.loads)
+    job_id = stack.submit(max_attempts=1)
+    stack.until(job_id, "loading")
+    eventually(lambda: len(stack.upstream.loads) > before, "the preload arrived")
+    stack.kill("jobs")
+    stack.start("jobs")
+    job = stack.settled(job_id)
+    assert (job["state"], job["attempt"]) == ("done", 2)
+    assert states(stack.events(job_id)) == FORWARD
 
 
-def test_a_worker_killed_while_working_costs_time_not_the_job(own_directory: Path) -> None:
+def test_a_worker_killed_while_working_costs_time_not_the_job(stack: Stack) -> None:
     """SIGKILL in the middle of the answer: as above, and the completion is whole."""
-    with Stack(own_directory) as stack:
-        stack.upstream.next(held(threading.Event()))
-        job_id = stack.submit()
-        stack.until(job_id, "working")
-        eventually(lambda: stack.upstream.chats, "the call arrived")
-        stack.kill("jobs")
-        stack.start("jobs")
-        job = stack.settled(job_id)
-        assert (job["state"], job["attempt"]) == ("done", 2)
-        assert job["result"]["message"]["content"] == "Hello, world!"
-        assert states(stack.events(job_id)) == FORWARD
+    stack.upstream.next(held(threading.Event()))
+    before = len(stack.upstream.chats)
+    job_id = stack.submit()
+    stack.until(job_id, "working")
+    eventually(lambda: len(stack.upstream.chats) > before, "the call arrived")
+    stack.kill("jobs")
+    stack.start("jobs")
+    job = stack.settled(job_id)
+    assert (job["state"], job["attempt"]) == ("done", 2)
+    assert job["result"]["message"]["content"] == "Hello, world!"
+    assert states(stack.events(job_id)) == FORWARD
 
 
-def test_everything_killed_at_once_loses_nothing(own_directory: Path) -> None:
+def test_everything_killed_at_once_loses_nothing(stack: Stack) -> None:
     """All processes and Valkey die, Valkey comes back empty: every accepted job ends, every event arrives."""
-    with Stack(own_directory) as stack:
-        gate = threading.Event()
-        stack.upstream.default = held(gate, reply("late"))
-        job_ids = [stack.submit() for _ in range(5)]
-        stack.until(job_ids[0], "working")
-        for name in stack.commands:
-            stack.kill(name)
-        with stack.valkey.client() as client:
-            client.flushall()
-        stack.valkey.restart()
-        stack.upstream.default = reply("after all")
-        for name in stack.commands:
-            stack.start(name)
-        eventually(stack.answers, "the API answers again")
-        for job_id in job_ids:
-            assert stack.settled(job_id, 60)["state"] == "done"
-            assert list(dict.fromkeys(states(stack.events(job_id)))) == FORWARD
-        gate.set()
+    gate = threading.Event()
+    stack.upstream.default = held(gate, reply("late"))
+    job_ids = [stack.submit() for _ in range(5)]
+    stack.until(job_ids[0], "working")
+    for name in stack.commands:
+        stack.kill(name)
+    with stack.valkey.client() as client:
+        client.flushall()
+    stack.valkey.restart()
+    stack.upstream.default = reply("after all")
+    for name in stack.commands:
+        stack.start(name)
+    eventually(stack.answers, "the API answers again")
+    for job_id in job_ids:
+        assert stack.settled(job_id, 60)["state"] == "done"
+        assert list(dict.fromkeys(states(stack.events(job_id)))) == FORWARD
+    gate.set()
 
 
 def test_a_stopping_worker_hands_its_job_back(own_directory: Path) -> None:
@@ -86,18 +93,17 @@ def test_a_stopping_worker_hands_its_job_back(own_directory: Path) -> None:
         assert states(stack.events(job_id)) == FORWARD
 
 
-def test_without_redis_jobs_are_accepted_and_run_soon_after_it_returns(own_directory: Path) -> None:
+def test_without_redis_jobs_are_accepted_and_run_soon_after_it_returns(stack: Stack) -> None:
     """Submissions are answered 202 while Redis is away, /readyz names it, and they run within seconds of its return."""
-    with Stack(own_directory) as stack:
-        stack.settled(stack.submit())
-        stack.valkey.kill()
-        job_ids = [stack.submit() for _ in range(3)]
-        eventually(lambda: unready(stack) == ["redis"], "/readyz names what is away")
-        assert stack.ask("GET", "/healthz").status == 200
-        stack.valkey.start()
-        for job_id in job_ids:
-            assert stack.settled(job_id, 20)["state"] == "done"
-            assert states(stack.events(job_id)) == FORWARD
+    stack.settled(stack.submit())
+    stack.valkey.kill()
+    job_ids = [stack.submit() for _ in range(3)]
+    eventually(lambda: unready(stack) == ["redis"], "/readyz names what is away")
+    assert stack.ask("GET", "/healthz").status == 200
+    stack.valkey.start()
+    for job_id in job_ids:
+        assert stack.settled(job_id, 20)["state"] == "done"
+        assert states(stack.events(job_id)) == FORWARD
 
 
 def test_without_an_upstream_jobs_wait_and_run_when_it_returns(own_directory: Path) -> None:
@@ -124,18 +130,20 @@ def test_max_attempts_named_by_the_submitter_bounds_refused_connections_too(own_
 
 
 @pytest.mark.sqlite
-def test_a_locked_database_is_an_honest_503(own_directory: Path) -> None:
+def test_a_locked_database_is_an_honest_503(stack: Stack) -> None:
     """While somebody else holds the database, a submission is refused clearly and leaves nothing behind."""
-    with Stack(own_directory) as stack:
-        [path] = (own_directory / "data").glob("*.db")
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
-        refused = stack.ask("POST", "/jobs", {"model": "m", "messages": []})
-        assert refused.status == 503
-        assert "retry-after" in refused.headers
-        assert refused.json["status"] == 503
-        assert str(path) not in refused.raw.decode()
-        other.execute("ROLLBACK")
-        other.close()
-        assert stack.settled(stack.submit())["state"] == "done"
-        assert len(stack.ask("GET", "/jobs").json["jobs"]) == 1
+    [path] = (stack.directory / "data").glob("*.db")
+    before = stack.ask("GET", "/jobs?limit=200").json["jobs"]
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    refused = stack.ask("POST", "/jobs", {"model": "m", "messages": []})
+    assert refused.status == 503
+    assert "retry-after" in refused.headers
+    assert refused.json["status"] == 503
+    assert str(path) not in refused.raw.decode()
+    other.execute("ROLLBACK")
+    other.close()
+    job = stack.settled(stack.submit())
+    assert job["state"] == "done"
+    after = stack.ask("GET", "/jobs?limit=200").json["jobs"]
+    assert [each["job_id"] for each in after] == [job["job_id"], *(each["job_id"] for each in before)]

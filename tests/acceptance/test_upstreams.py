@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.stack import Stack, eventually
 from tests.openai_server import FakeOpenAI
 from tests.postgres import PostgresServer
-from tests.upstream import Behaviour, Exchange, FakeOllama
+from tests.upstream import Behaviour, Exchange, FakeOllama, reply
 
 
 class Fleet:
@@ -36,7 +36,21 @@ class Fleet:
             "FOREMAN_UPSTREAM_PROBE_INTERVAL_S": "0.5",
         }
         self.stack = exits.enter_context(Stack(directory, env | several))
+
+    def renewed(self) -> Fleet:
+        """With all upstreams there, none asked for anything, none with a model in memory, and no job left."""
+        for server in (self.a, self.b, self.c):
+            server.stop()
+            server.start()
+        self.stack.cancel_all()
+        for fake in (self.a, self.b):
+            fake.default = reply("Hello", ", ", "world", "!")
+            fake.loaded.clear()
+            fake.calls.clear()
+            fake.max_in_flight = 0
+        self.c.calls.clear()
         eventually(lambda: set(self.status().values()) == {"ok"}, "all are found well")
+        return self
 
     def upstreams(self) -> dict[str, Any]:
         """``GET /upstreams``, by name."""
@@ -57,7 +71,7 @@ class Fleet:
         return job
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database_env(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """The settings for each database."""
     if request.param == "sqlite":
@@ -67,19 +81,31 @@ def database_env(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         yield {"FOREMAN_DATABASE_URL": server.create("upstreams")}
 
 
-@pytest.fixture
-def fleet(database_env: dict[str, str], own_directory: Path) -> Iterator[Fleet]:
+@pytest.fixture(scope="module")
+def running(database_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Three upstreams, on each database."""
     with ExitStack() as exits:
-        yield Fleet(exits, own_directory, database_env)
+        yield Fleet(exits, tmp_path_factory.mktemp("upstreams") / "stack", database_env)
 
 
 @pytest.fixture
-def patient(own_directory: Path) -> Iterator[Fleet]:
+def fleet(running: Fleet) -> Fleet:
+    """As it was started."""
+    return running.renewed()
+
+
+@pytest.fixture(scope="module")
+def running_patiently(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Three upstreams, each left alone for longer than any test waits once it has refused."""
     with ExitStack() as exits:
         env = {"FOREMAN_JOBS_RETRY_DELAY_S": "3600", "FOREMAN_JOBS_RETRY_DELAY_MAX_S": "3600"}
-        yield Fleet(exits, own_directory, env)
+        yield Fleet(exits, tmp_path_factory.mktemp("patient") / "stack", env)
+
+
+@pytest.fixture
+def patient(running_patiently: Fleet) -> Fleet:
+    """As it was started."""
+    return running_patiently.renewed()
 
 
 def held(gate: threading.Event, then: Behaviour) -> Behaviour:
@@ -130,11 +156,12 @@ def test_the_jobs_of_an_upstream_that_dies_go_elsewhere(fleet: Fleet) -> None:
     jobs += [fleet.submit("m") for _ in range(4)]
     assert sorted(fleet.done(job_id)["attempt"] for job_id in jobs) == [1, 1, 1, 1, 1, 1, 2, 2]
     eventually(lambda: fleet.status() == {"a": "down", "b": "ok", "c": "ok"}, "a is found down")
-    assert fleet.upstreams()["a"]["error"] == {
+    refused = {
         "code": "upstream_unreachable",
         "message": "The upstream refused the connection.",
         "retryable": True,
     }
+    eventually(lambda: fleet.upstreams()["a"]["error"] == refused, "it is found to refuse, not only to break off")
     assert fleet.stack.ask("GET", "/readyz").json["checks"]["upstream"] == {"status": "ok", "detail": None}
     before = len(fleet.a.chats)
     fleet.a.start()
