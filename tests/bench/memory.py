@@ -51,8 +51,8 @@ def _run(stack: Stack, receiver: Lean, body: dict[str, object], until: int, say:
 
 
 def _resident(stack: Stack) -> dict[str, float]:
-    """MiB of each process and what it started, by the name in the Procfile."""
-    return {name: sum(map(_rss, _family(process.pid))) / 2**20 for name, process in stack.processes.items()}
+    """MiB of each process and what it started, by the name in the Procfile; a page that some share counts in parts."""
+    return {name: sum(map(_pss, _family(process.pid))) / 2**20 for name, process in stack.processes.items()}
 
 
 def _family(pid: int) -> list[int]:
@@ -63,8 +63,8 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _rss(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+def _pss(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
