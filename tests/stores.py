@@ -136,6 +136,28 @@ def opened(kind: str, url: str, **options: Any) -> Iterator[Engine]:
         engine.database.close_all()
 
 
+@contextmanager
+def read_only() -> Iterator[None]:
+    """This process's database refuses to be written to, as a standby after a failover or a disk mounted anew does."""
+    _set_read_only("on")
+    try:
+        yield
+    finally:
+        _set_read_only("off")
+
+
+def _set_read_only(value: str) -> None:
+    store: Any = database.proxy.obj
+    if database.is_postgres():
+        with psycopg.connect(store.database, autocommit=True) as other:
+            other.execute("SET default_transaction_read_only = off")  # for this session, which is to change it for all
+            name = other.info.dbname
+            other.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}'.encode())
+    else:
+        store._pragmas = [*store._pragmas, ("query_only", value)]
+    store.close_idle()
+
+
 @dataclass(frozen=True)
 class Stores:
     """The stores of one process, with short names for what tests do all the time.

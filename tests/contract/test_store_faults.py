@@ -30,6 +30,7 @@ from tests.stores import (
     open_engine,
     opened,
     quiet,
+    read_only,
     request,
     together,
     wait_until,
@@ -213,23 +214,11 @@ def test_a_read_only_database_is_unavailable_to_writers(engine: Engine) -> None:
     """A standby after a failover, a file system remounted: no server error, a clear word."""
     stores = Stores()
     job = stores.submit()
-    if engine.kind == "sqlite":
-        engine.database._pragmas = [*engine.database._pragmas, ("query_only", 1)]
-        engine.database.close_idle()
-    else:
-        with psycopg.connect(engine.url, autocommit=True) as other:
-            other.execute("ALTER DATABASE contract SET default_transaction_read_only = on")
-        engine.database.close_idle()
-    try:
+    with read_only():
         with pytest.raises(StoreUnavailable):
             stores.submit()
         assert stores.jobs.get(job.id) == job
-    finally:
-        if engine.kind == "postgresql":
-            with psycopg.connect(engine.url, autocommit=True) as other:
-                other.execute("SET default_transaction_read_only = off")
-                other.execute("ALTER DATABASE contract RESET default_transaction_read_only")
-            engine.database.close_idle()
+    stores.submit()
 
 
 def test_a_restart_of_the_server_between_two_calls_is_not_noticed(server: PostgresServer, killable: Engine) -> None:
@@ -374,10 +363,7 @@ def test_a_round_that_fails_is_refused_as_a_whole(sqlite: Engine) -> None:
         except StoreUnavailable:
             return ""
 
-    sqlite.database._pragmas = [*sqlite.database._pragmas, ("query_only", 1)]
-    sqlite.database.close_idle()
-    assert set(together(8, submit)) == {""}
-    assert sqlite.count("jobs") == 0
-    sqlite.database._pragmas = [*sqlite.database._pragmas, ("query_only", 0)]
-    sqlite.database.close_idle()
+    with read_only():
+        assert set(together(8, submit)) == {""}
+        assert sqlite.count("jobs") == 0
     assert len(set(together(8, submit)) - {""}) == sqlite.count("jobs") == 8

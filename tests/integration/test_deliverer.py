@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -24,6 +23,7 @@ from foreman.tally import Tally
 from foreman.traces import Tracer
 from tests.integration.api import Api, running_api
 from tests.receiver import Received, Receiver, Reply, accept, always
+from tests.stores import read_only
 
 LOOPBACK = Policy(allow_http=True, allowed_nets=(ip_network("127.0.0.0/8"),))
 
@@ -45,20 +45,6 @@ class Crew:
     def woken(self) -> list[str]:
         """The jobs for which a message was sent."""
         return [message.args[0] for message in self.api.messenger.sent if message.address == messages.DELIVER]
-
-
-@contextmanager
-def read_only() -> Iterator[None]:
-    """The database refuses to be written to, as a standby after a failover does."""
-    sqlite: Any = database.proxy.obj
-    before = sqlite._pragmas
-    sqlite._pragmas = [*before, ("query_only", 1)]
-    sqlite.close_idle()
-    try:
-        yield
-    finally:
-        sqlite._pragmas = before
-        sqlite.close_idle()
 
 
 class Unkept(Origins):
