@@ -12,6 +12,7 @@ import urllib3
 
 from foreman.domain.delivery import Attempt
 from foreman.store.database import write
+from foreman.store.jobs import LOCK
 from foreman.store.models import EventRow, JobRow
 
 #: From a function to the one that takes its place.
@@ -89,7 +90,12 @@ def _announced_later(old: Callable[..., Any]) -> Callable[..., Any]:
     def announce(self: Any, row: Any, *args: Any) -> None:
         if not hasattr(_late, "events"):
             _late.events = []
-        _late.events.append(lambda: old(self, row, *args))
+
+        def insert() -> None:
+            LOCK.first(job_id=row.id)  # as the transition does: only the commit between the two is the bug
+            old(self, row, *args)
+
+        _late.events.append(insert)
 
     return announce
 
