@@ -36,7 +36,7 @@ def test_ids_are_ulids_that_sort_by_time() -> None:
 
 def test_processes_make_ids_of_their_own() -> None:
     """The web workers are forks of one, which has loaded the dice and thrown none."""
-    code = "import os; from foreman.clock import new_id; os.fork(); print(new_id(1), flush=True)"
+    code = "import os; from foreman.clock import new_id; os.fork() and os.wait(); print(new_id(1), flush=True)"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert len(set(made)) == 2
 
