@@ -9,13 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from foreman.bundled import postgres
+from tests.acceptance.stack import eventually
 from tests.addresses import free_port
 from tests.artifacts import ARTIFACTS
 from tests.databases import SESSION, SQLITE
@@ -31,10 +31,7 @@ COMMAND = (sys.executable, "-P", "-m", "foreman.cli")
 
 def until(holds: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
     """Wait until ``holds()``."""
-    end = time.monotonic() + deadline_s
-    while not holds():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
+    eventually(holds, "it has come about", deadline_s)
 
 
 def environment(mark: str, settings: dict[str, str]) -> dict[str, str]:

@@ -45,14 +45,16 @@ def with_jobs_processes(count: int) -> dict[str, list[str]]:
 
 
 def eventually(look: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
-    """The first true thing that ``look`` returns."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)
+    """The first true thing that ``look`` returns.
+
+    The longer that takes, the rarer it looks: what is looked at has the same two processors to come about.
+    """
+    began = time.monotonic()
+    while not (found := look()):
+        waited_s = time.monotonic() - began
+        assert waited_s < timeout_s, f"not within {timeout_s} s: {what}"
+        time.sleep(min(max(0.01, waited_s / 10), 0.2))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
